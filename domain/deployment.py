@@ -1,0 +1,116 @@
+"""A deployment as callers see it, and what they send to get one."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from domain.configuration import ConfigurationChange, DeploymentConfiguration
+from domain.result import Failure
+from domain.states import TERMINAL, Status
+from domain.wire import Request, Timestamp, Wire
+
+ProviderName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
+ProjectId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+IdempotencyKey = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[\x20-\x7e]+$")]
+Trigger = Literal["manual", "webhook", "schedule", "api"]
+WaitingOn = Literal["lane", "approval", "provider", "schedule"]
+SortBy = Literal["createdAt", "startedAt", "finishedAt"]
+SortOrder = Literal["asc", "desc"]
+
+
+class Repository(Wire):
+    """Where the source came from; `commit`, `message` and `author` are known once it has been fetched."""
+
+    url: str
+    branch: str
+    commit: str | None = None
+    message: str | None = None
+    author: str | None = None
+
+
+class DeploymentMetadata(Wire):
+    repository: Repository | None = None
+    trigger: Trigger = "api"
+    retry_count: int = 0
+    parent_deployment_id: str | None = None
+
+
+class DeploymentLinks(Wire):
+    self: str
+    logs: str
+    result: str
+    events: str
+    temporal: str | None = Field(default=None, description="the workflow's page in the Temporal web UI")
+
+
+class Deployment(Wire):
+    id: str
+    project_id: str
+    environment_id: str
+    sequence: int = Field(description="counts up within project and environment")
+    commit_sha: str | None = None
+    source_ref: str
+    triggered_by: str
+    message: str | None = None
+    status: Status
+    waiting_on: WaitingOn | None = None
+    queue_position: int | None = None
+    provider: str
+    build_id: str | None = None
+    started_at: Timestamp | None = None
+    finished_at: Timestamp | None = None
+    duration: float | None = Field(default=None, description="seconds")
+    artifact_id: str | None = None
+    deployment_url: str | None = None
+    preview_urls: list[str] = Field(default_factory=list)
+    rollback_of: str | None = None
+    superseded_by: str | None = None
+    cancel_requested_at: Timestamp | None = None
+    error: Failure | None = None
+    metadata: DeploymentMetadata
+    configuration: DeploymentConfiguration
+    configuration_digest: str
+    created_at: Timestamp
+    updated_at: Timestamp
+    version: int = Field(description="counts every change; what the ETag says")
+    links: DeploymentLinks
+    logs: list[str] | None = Field(default=None, description="the last 20 lines, in lists with includeLogs")
+
+    @property
+    def ended(self) -> bool:
+        return self.status in TERMINAL
+
+
+class TriggerDeploymentRequest(Request):
+    project_id: ProjectId
+    source_ref: str = Field(min_length=1, max_length=1024, description="branch, tag or commit id")
+    environment_id: str | None = Field(default=None, max_length=64)
+    configuration: ConfigurationChange | None = None
+    idempotency_key: IdempotencyKey | None = None
+    message: str | None = Field(default=None, max_length=4096, pattern=r"^[^\x00]*$")
+    force: bool = Field(default=False, description="skips the already-running check, never protection")
+
+
+class RetryRequest(Request):
+    """Overrides of the deployment that is tried again; what is absent stays as it was."""
+
+    source_ref: str | None = Field(default=None, min_length=1, max_length=1024)
+    configuration: ConfigurationChange | None = None
+    idempotency_key: IdempotencyKey | None = None
+    message: str | None = Field(default=None, max_length=4096, pattern=r"^[^\x00]*$")
+    force: bool = False
+
+
+class ListDeploymentsOptions(Wire):
+    environment_id: str | None = None
+    status: list[Status] = Field(default_factory=list)
+    triggered_by: str | None = None
+    source_ref: str | None = None
+    sort_by: SortBy = "createdAt"
+    sort_order: SortOrder = "desc"
+    include_logs: bool = False
+
+
+def workflow_id(deployment_id: str) -> str:
+    """The one workflow of a deployment, so that starting it twice is starting it once."""
+    return f"deployment-{deployment_id}"

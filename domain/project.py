@@ -1,0 +1,76 @@
+"""A project: what is deployed, by which provider, with which defaults; and its environments, where it is deployed to."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StringConstraints
+
+from domain.configuration import ConfigurationChange
+from domain.deployment import ProjectId, ProviderName
+from domain.wire import Request, Timestamp, Wire
+
+Concurrency = Literal["reject", "queue", "supersede", "parallel"]
+EnvironmentType = Literal["production", "staging", "preview", "development"]
+EnvironmentName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+"""A DNS label: it is part of the site's host name."""
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]*$")]
+
+
+class Project(Wire):
+    id: str
+    name: str
+    provider: str
+    provider_settings: dict[str, Any] = Field(default_factory=dict)
+    repository_url: str | None = None
+    configuration: dict[str, Any] = Field(default_factory=dict, description="the part of a configuration that is set here")
+    concurrency: Concurrency = "reject"
+    created_at: Timestamp
+    updated_at: Timestamp
+    version: int
+
+
+class Environment(Wire):
+    id: str
+    project_id: str
+    name: str
+    type: EnvironmentType
+    configuration: dict[str, Any] = Field(default_factory=dict, description="the part of a configuration that is set here")
+    is_default: bool
+    concurrency: Concurrency | None = Field(default=None, description="null: the project's")
+    protection: dict[str, Any] = Field(default_factory=dict)
+    held_ref: str | None = None
+    created_at: Timestamp
+    updated_at: Timestamp
+    version: int
+
+
+class CreateProjectRequest(Request):
+    id: ProjectId
+    name: Name | None = Field(default=None, description="defaults to the id")
+    provider: ProviderName
+    provider_settings: dict[str, Any] = Field(default_factory=dict)
+    repository_url: str | None = Field(default=None, max_length=2048)
+    configuration: ConfigurationChange = Field(default_factory=ConfigurationChange)
+    concurrency: Concurrency = "reject"
+
+
+class UpdateProjectRequest(Request):
+    name: Name | None = None
+    provider_settings: dict[str, Any] | None = None
+    repository_url: str | None = Field(default=None, max_length=2048)
+    configuration: ConfigurationChange | None = None
+    concurrency: Concurrency | None = None
+
+
+class CreateEnvironmentRequest(Request):
+    name: EnvironmentName
+    type: EnvironmentType = "preview"
+    configuration: ConfigurationChange = Field(default_factory=ConfigurationChange)
+    is_default: bool = False
+    concurrency: Concurrency | None = None
+
+
+class UpdateEnvironmentRequest(Request):
+    type: EnvironmentType | None = None
+    configuration: ConfigurationChange | None = None
+    is_default: Literal[True] | None = Field(default=None, description="true makes it the default; another one takes it away")
+    concurrency: Concurrency | None = None

@@ -1,0 +1,122 @@
+"""The promise that every provider keeps. `Deployment` is ours; `Build` is the provider's side of it.
+
+Rules:
+1. Every call may be made twice, with the same outcome: workers die, activities are tried again.
+2. `start_build` looks up first: our deployment id is in the build's metadata, so one intent is one build.
+3. What a provider cannot do is missing from `capabilities`; it is never faked.
+4. Failures are `DeploymentError`s. Codes in `domain.errors.RETRYABLE` are tried again by the caller, the others end
+   the deployment.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator
+from enum import StrEnum
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from domain.configuration import DeploymentConfiguration
+from domain.deployment import Repository
+from domain.log import LogLine
+from domain.result import BuildReport, Failure
+from domain.wire import Timestamp, Wire
+
+
+class Capability(StrEnum):
+    CANCEL = "cancel"
+    LIVE_LOGS = "liveLogs"
+    REPOINT = "repoint"
+    TRAFFIC_SHARES = "trafficShares"
+
+
+class BuildRequest(Wire):
+    """One intent. `secrets` has values: it is handed over in memory and never leaves the activity."""
+
+    deployment_id: str
+    project_id: str
+    environment: str = Field(description="the environment's name")
+    source_ref: str
+    commit_sha: str | None = Field(default=None, description="fixed when a deployment is repeated; else the ref decides")
+    repository_url: str | None = None
+    configuration: DeploymentConfiguration
+    provider_settings: dict[str, Any] = Field(default_factory=dict)
+    secrets: dict[str, str] = Field(default_factory=dict, repr=False)
+    deadline: Timestamp = Field(description="when the build has to have ended")
+
+
+class Build(Wire):
+    """A provider's build. `task_queue` names the only workers that can reach it, where it lives on one host."""
+
+    deployment_id: str
+    project_id: str
+    environment: str
+    build_id: str
+    task_queue: str | None = None
+
+
+BuildStage = Literal["initializing", "building", "built", "failed", "canceled", "timeout"]
+"""`built`, and those after it, are final. A provider that publishes by itself is `built` once that is done."""
+
+FINAL_STAGES: frozenset[BuildStage] = frozenset({"built", "failed", "canceled", "timeout"})
+
+
+class BuildNews(Wire):
+    """What is new since `cursor` of the news before. Lines come in order, each once; all of them before a final stage."""
+
+    cursor: str = Field(description="opaque; handing it back resumes after these lines")
+    lines: list[LogLine] = Field(default_factory=list)
+    stage: BuildStage
+    step: str | None = None
+    repository: Repository | None = None
+    failure: Failure | None = Field(default=None, description="with stage failed, canceled, timeout")
+
+
+class Publication(Wire):
+    """Where the deployment is reached. `lines` are for its log."""
+
+    deployment_url: str | None = None
+    preview_urls: list[str] = Field(default_factory=list)
+    lines: list[LogLine] = Field(default_factory=list)
+
+
+class Provider(ABC):
+    name: ClassVar[str]
+    capabilities: ClassVar[frozenset[Capability]]
+    task_queue: str | None = None
+    """Where `start_build` has to run; None: any worker."""
+
+    @abstractmethod
+    async def start_build(self, request: BuildRequest) -> Build:
+        """The build of this deployment: the one that is there, else a new one."""
+
+    @abstractmethod
+    def follow_build(self, build: Build, cursor: str) -> AsyncIterator[BuildNews]:
+        """News from `cursor` on ('' is the beginning), at least one a second, until a final stage has been told.
+
+        A line is told within 300 ms of being written; at most 1,000 lines at a time. A build that is gone is told as
+        `failed`.
+        """
+
+    @abstractmethod
+    async def cancel_build(self, build: Build) -> None:
+        """Returns when the provider says that the build no longer runs (read back); also when it had ended before."""
+
+    @abstractmethod
+    async def publish_build(self, build: Build) -> Publication:
+        """Makes what was built reachable, atomically; returns once it has been seen answering."""
+
+    @abstractmethod
+    async def collect_report(self, build: Build) -> BuildReport:
+        """Figures of an ended build, well or not. Reads only."""
+
+    async def clean_up(self) -> None:
+        """Removes what retention no longer keeps. Called by a schedule on each task queue of the provider."""
+        return
+
+    def check_settings(self, settings: dict[str, Any], repository_url: str | None) -> None:
+        """Refuses a project's `providerSettings` that could not work.
+
+        Raises:
+            DeploymentError: invalid-request, with the fields that are wrong.
+        """
+        del settings, repository_url
