@@ -1,0 +1,44 @@
+"""What the environment says about the service (`HEADWAY_…`). Read by the entry points alone, handed down as values."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+Role = Literal["workflows", "builds"]
+
+
+class Settings(BaseSettings):
+    """Defaults are those of the local stack where they are harmless, else there is none."""
+
+    model_config = SettingsConfigDict(env_prefix="HEADWAY_", extra="ignore", frozen=True)
+
+    database_url: SecretStr = Field(description="postgresql://user:password@host:port/database, PostgreSQL 15 or newer")
+    database_pool_size: int = 10
+    temporal_address: str = "127.0.0.1:7233"
+    temporal_namespace: str = "default"
+    temporal_ui_url: str | None = Field(default=None, description="for the links of a deployment")
+    data_dir: Path = Field(default=Path(".headway"), description="builds, releases and caches of the internal provider")
+    secret_keys: SecretStr = Field(description="id:base64 of 32 bytes, comma-separated; the first one seals, all open")
+
+    api_host: str = "127.0.0.1"
+    api_port: int = 8080
+    trigger_limit: int = Field(default=10, description="accepted triggers per minute and project")
+    max_body_bytes: int = 1024 * 1024
+    first_token: SecretStr | None = Field(default=None, description="a token with every scope, kept from the first start on")
+
+    worker_roles: Annotated[frozenset[Role], NoDecode] = frozenset(("workflows", "builds"))
+    worker_metrics_address: str | None = Field(default=None, description="host:port of the worker's Prometheus page")
+    edge_admin_url: str = "http://127.0.0.1:2019"
+    edge_url: str = Field(default="http://localhost:8081", description="where published sites are reached")
+    sites_domain: str = "localhost"
+    allow_private_addresses: bool = Field(default=False, description="whether git and webhooks may reach private addresses")
+    keep_releases: int = Field(default=10, description="per environment")
+    keep_days: int = 30
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @field_validator("worker_roles", mode="before")
+    @classmethod
+    def _split(cls, roles: object) -> object:
+        return frozenset(role.strip() for role in roles.split(",")) if isinstance(roles, str) else roles
