@@ -26,14 +26,18 @@ class Settings(BaseSettings):
     api_port: int = 8080
     trigger_limit: int = Field(default=10, description="accepted triggers per minute and project")
     max_body_bytes: int = 1024 * 1024
-    first_token: SecretStr | None = Field(default=None, description="a token with every scope, kept from the first start on")
+    first_token: SecretStr | None = Field(
+        default=None, description="a token with every scope, kept from the first start on"
+    )
 
     worker_roles: Annotated[frozenset[Role], NoDecode] = frozenset(("workflows", "builds"))
     worker_metrics_address: str | None = Field(default=None, description="host:port of the worker's Prometheus page")
     edge_admin_url: str = "http://127.0.0.1:2019"
     edge_url: str = Field(default="http://localhost:8081", description="where published sites are reached")
     sites_domain: str = "localhost"
-    allow_private_addresses: bool = Field(default=False, description="whether git and webhooks may reach private addresses")
+    allow_private_addresses: bool = Field(
+        default=False, description="whether git and webhooks may reach private addresses"
+    )
     keep_releases: int = Field(default=10, description="per environment")
     keep_days: int = 30
     log_level: Literal["debug", "info", "warning", "error"] = "info"

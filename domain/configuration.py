@@ -15,7 +15,9 @@ DEFAULT_TIMEOUT_SECONDS = 3600
 HIDDEN = "***"
 """What a reader sees in the place of a secret's value."""
 
-_CREDENTIAL = re.compile(r"(^|_)(TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?|API_?KEY|PRIVATE_?KEY|ACCESS_?KEY)($|_)", re.I)
+_CREDENTIAL = re.compile(
+    r"(^|_)(TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?|API_?KEY|PRIVATE_?KEY|ACCESS_?KEY)($|_)", re.IGNORECASE
+)
 
 VariableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,254}$")]
 VariableValue = Annotated[str, StringConstraints(max_length=65536, pattern=r"^[^\x00]*$")]
@@ -66,7 +68,9 @@ class ConfigurationChange(Request):
             for name, value in (said.get("environment_variables") or {}).items()
             if not looks_like_credential(name)
         }
-        return said if said["environment_variables"] else {k: v for k, v in said.items() if k != "environment_variables"}
+        return (
+            said if said["environment_variables"] else {k: v for k, v in said.items() if k != "environment_variables"}
+        )
 
     def secret_layer(self) -> dict[str, str | None]:
         """Secrets, and variables whose name says that they are one."""
@@ -101,6 +105,8 @@ def merge(*layers: dict[str, Any]) -> dict[str, Any]:
 
 
 def digest(configuration: DeploymentConfiguration) -> str:
-    """`sha256:` of the configuration as canonical JSON (sorted keys, no spaces: RFC 8785 for strings, numbers and maps as ours)."""
-    canonical = json.dumps(configuration.model_dump(mode="json", by_alias=True), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    """`sha256:` of the configuration as canonical JSON (RFC 8785, as far as values like ours go)."""
+    canonical = json.dumps(
+        configuration.model_dump(mode="json", by_alias=True), sort_keys=True, separators=(",", ":"), ensure_ascii=False
+    )
     return "sha256:" + hashlib.sha256(canonical.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""A project: what is deployed, by which provider, with which defaults; and its environments, where it is deployed to."""
+"""A project: what is deployed, by which provider, with which defaults; and its environments, where it goes."""
 
 from typing import Annotated, Any, Literal
 
@@ -21,7 +21,9 @@ class Project(Wire):
     provider: str
     provider_settings: dict[str, Any] = Field(default_factory=dict)
     repository_url: str | None = None
-    configuration: dict[str, Any] = Field(default_factory=dict, description="the part of a configuration that is set here")
+    configuration: dict[str, Any] = Field(
+        default_factory=dict, description="the part of a configuration that is set here"
+    )
     concurrency: Concurrency = "reject"
     created_at: Timestamp
     updated_at: Timestamp
@@ -33,7 +35,9 @@ class Environment(Wire):
     project_id: str
     name: str
     type: EnvironmentType
-    configuration: dict[str, Any] = Field(default_factory=dict, description="the part of a configuration that is set here")
+    configuration: dict[str, Any] = Field(
+        default_factory=dict, description="the part of a configuration that is set here"
+    )
     is_default: bool
     concurrency: Concurrency | None = Field(default=None, description="null: the project's")
     protection: dict[str, Any] = Field(default_factory=dict)
@@ -72,5 +76,7 @@ class CreateEnvironmentRequest(Request):
 class UpdateEnvironmentRequest(Request):
     type: EnvironmentType | None = None
     configuration: ConfigurationChange | None = None
-    is_default: Literal[True] | None = Field(default=None, description="true makes it the default; another one takes it away")
+    is_default: Literal[True] | None = Field(
+        default=None, description="true makes it the default; another one takes it away"
+    )
     concurrency: Concurrency | None = None

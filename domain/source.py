@@ -1,4 +1,4 @@
-"""Which refs and repository addresses are accepted at all. Pure grammar: what passes here is still handed to git after `--`.
+"""Which refs and repository addresses are accepted. Pure grammar: what passes is still handed to git after `--`.
 
 Sources: git-check-ref-format(1) for refs, gitprotocol documentation and git's `protocol.allow` for addresses.
 """
@@ -28,7 +28,8 @@ def check_source_ref(ref: str) -> str:
         raise DeploymentError(
             ErrorCode.INVALID_SOURCE_REF,
             f"{ref[:80]!r} is not a ref: accepted is the name of a branch or tag as git allows it "
-            f"(no leading '-', no spaces, '..', '~^:?*[\\', at most {MAX_REF} characters) or a commit id of 7 to 40 hex digits",
+            f"(no leading '-', no spaces, '..' or '~^:?*[\\', at most {MAX_REF} characters)"
+            " or a commit id of 7 to 40 hex digits",
             fields=[("/sourceRef", "not a branch, tag or commit id")],
         )
     return ref
@@ -47,9 +48,10 @@ def check_repository_url(url: str) -> str:
     """
     if _acceptable(url):
         return url
+    accepted = ", ".join(f"{scheme}://host/path" for scheme in SCHEMES)
     raise DeploymentError(
         ErrorCode.INVALID_REQUEST,
-        f"{url[:80]!r} is not a repository address: accepted are {', '.join(s + '://host/path' for s in SCHEMES)} and user@host:path",
+        f"{url[:80]!r} is not a repository address: accepted are {accepted} and user@host:path",
         fields=[("/repositoryUrl", "not an address that git may fetch from")],
     )
 

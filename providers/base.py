@@ -1,4 +1,4 @@
-"""The promise that every provider keeps. `Deployment` is ours; `Build` is the provider's side of it.
+"""The promise that every provider keeps. `Deployment` is ours; `Build` is the provider's side of it (`domain.build`).
 
 Rules:
 1. Every call may be made twice, with the same outcome: workers die, activities are tried again.
@@ -15,11 +15,12 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from domain.configuration import DeploymentConfiguration
+from domain.build import Build as Build
+from domain.build import BuildRequest as BuildRequest
 from domain.deployment import Repository
 from domain.log import LogLine
 from domain.result import BuildReport, Failure
-from domain.wire import Timestamp, Wire
+from domain.wire import Wire
 
 
 class Capability(StrEnum):
@@ -27,31 +28,6 @@ class Capability(StrEnum):
     LIVE_LOGS = "liveLogs"
     REPOINT = "repoint"
     TRAFFIC_SHARES = "trafficShares"
-
-
-class BuildRequest(Wire):
-    """One intent. `secrets` has values: it is handed over in memory and never leaves the activity."""
-
-    deployment_id: str
-    project_id: str
-    environment: str = Field(description="the environment's name")
-    source_ref: str
-    commit_sha: str | None = Field(default=None, description="fixed when a deployment is repeated; else the ref decides")
-    repository_url: str | None = None
-    configuration: DeploymentConfiguration
-    provider_settings: dict[str, Any] = Field(default_factory=dict)
-    secrets: dict[str, str] = Field(default_factory=dict, repr=False)
-    deadline: Timestamp = Field(description="when the build has to have ended")
-
-
-class Build(Wire):
-    """A provider's build. `task_queue` names the only workers that can reach it, where it lives on one host."""
-
-    deployment_id: str
-    project_id: str
-    environment: str
-    build_id: str
-    task_queue: str | None = None
 
 
 BuildStage = Literal["initializing", "building", "built", "failed", "canceled", "timeout"]

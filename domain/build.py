@@ -1,0 +1,35 @@
+"""What is asked of a provider for one deployment. `Deployment` is ours, `Build` the provider's side of it."""
+
+from typing import Any
+
+from pydantic import Field
+
+from domain.configuration import DeploymentConfiguration
+from domain.wire import Timestamp, Wire
+
+
+class BuildRequest(Wire):
+    """One intent. `secrets` has values: it is handed over in memory and never leaves the activity."""
+
+    deployment_id: str
+    project_id: str
+    environment: str = Field(description="the environment's name")
+    source_ref: str
+    commit_sha: str | None = Field(
+        default=None, description="fixed when a deployment is repeated; else the ref decides"
+    )
+    repository_url: str | None = None
+    configuration: DeploymentConfiguration
+    provider_settings: dict[str, Any] = Field(default_factory=dict)
+    secrets: dict[str, str] = Field(default_factory=dict, repr=False)
+    deadline: Timestamp = Field(description="when the build has to have ended")
+
+
+class Build(Wire):
+    """A provider's build. `task_queue` names the only workers that can reach it, where it lives on one host."""
+
+    deployment_id: str
+    project_id: str
+    environment: str
+    build_id: str
+    task_queue: str | None = None

@@ -1,0 +1,124 @@
+"""The connection pool, transactions and migrations. Whoever starts first brings the schema up to date."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib import resources
+from typing import Any
+
+import orjson
+import psycopg
+from psycopg.rows import DictRow, dict_row
+from psycopg.types.json import set_json_dumps, set_json_loads
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from domain.errors import DeploymentError, ErrorCode
+
+Connection = psycopg.AsyncConnection[DictRow]
+Row = dict[str, Any]
+
+CHANNEL = "headway"
+"""The one NOTIFY channel. Its payload is `deployment id` or `deployment id + space + project id`."""
+
+_MIGRATION_LOCK = 4_839_201_177  # any number that nobody else in this database locks
+_RETRY_AFTER_SECONDS = 2
+
+set_json_dumps(lambda document: orjson.dumps(document, option=orjson.OPT_NON_STR_KEYS))
+set_json_loads(orjson.loads)
+
+
+class Database:
+    """A pool of connections. Use as an async context manager, or `open` and `close` it."""
+
+    def __init__(self, url: str, pool_size: int = 10) -> None:
+        self.url = url
+        self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
+            url,
+            min_size=1,
+            max_size=pool_size,
+            timeout=5,
+            open=False,
+            connection_class=psycopg.AsyncConnection[DictRow],
+            kwargs={"row_factory": dict_row, "connect_timeout": 5, "application_name": "headway"},
+            check=AsyncConnectionPool.check_connection,
+        )
+
+    async def open(self) -> None:
+        await self._pool.open(wait=False)
+
+    async def close(self) -> None:
+        await self._pool.close()
+
+    async def __aenter__(self) -> "Database":
+        await self.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """One transaction: committed at the end of the block, rolled back when it raises.
+
+        Raises:
+            DeploymentError: unavailable, when the database is out of reach or ends the connection.
+        """
+        try:
+            async with self._pool.connection() as connection, connection.transaction():
+                yield connection
+        except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
+            raise unavailable(error) from error
+
+    async def fetch_one(self, statement: str, parameters: dict[str, Any] | None = None) -> Row | None:
+        async with self.transaction() as connection:
+            return await (await execute(connection, statement, parameters)).fetchone()
+
+    async def fetch_all(self, statement: str, parameters: dict[str, Any] | None = None) -> list[Row]:
+        async with self.transaction() as connection:
+            return await (await execute(connection, statement, parameters)).fetchall()
+
+    async def ping(self) -> None:
+        """Raises DeploymentError (unavailable) when the database does not answer."""
+        await self.fetch_one("select 1 as one")
+
+
+def unavailable(error: Exception) -> DeploymentError:
+    return DeploymentError(
+        ErrorCode.UNAVAILABLE,
+        f"the database is out of reach ({type(error).__name__}); nothing was changed, try again",
+        retry_after_seconds=_RETRY_AFTER_SECONDS,
+    )
+
+
+async def execute(
+    connection: Connection, statement: str, parameters: dict[str, Any] | None = None
+) -> psycopg.AsyncCursor[DictRow]:
+    """Runs a statement of ours: its text is constant, values travel as parameters."""
+    return await connection.execute(statement.encode(), parameters)
+
+
+async def migrate(url: str) -> list[str]:
+    """Applies the numbered files that have not run yet, each in its own transaction; says which.
+
+    Safe to call from several processes at once: they wait for each other on an advisory lock.
+    """
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True, connect_timeout=5) as connection:
+        await connection.execute("select pg_advisory_lock(%s)", (_MIGRATION_LOCK,))
+        await connection.execute(
+            "create table if not exists migrations (name text primary key, at timestamptz default now())"
+        )
+        done = {row[0] for row in await (await connection.execute("select name from migrations")).fetchall()}
+        applied = []
+        for file in sorted(resources.files("store").joinpath("migrations").iterdir(), key=lambda entry: entry.name):
+            if file.name.endswith(".sql") and file.name not in done:
+                async with connection.transaction():
+                    await connection.execute(file.read_text().encode())
+                    await connection.execute("insert into migrations (name) values (%s)", (file.name,))
+                applied.append(file.name)
+        return applied
+
+
+async def notify(connection: Connection, *words: str) -> None:
+    """Tells every API process, at commit, that something of a deployment is new."""
+    await execute(
+        connection, "select pg_notify(%(channel)s, %(payload)s)", {"channel": CHANNEL, "payload": " ".join(words)}
+    )

@@ -1,0 +1,274 @@
+"""Deployments as callers trigger, read and cancel them. A trigger is one transaction: all of it or nothing."""
+
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from psycopg.types.json import Jsonb
+from sqlalchemy import ColumnElement, Select, func, literal, select
+
+from domain.configuration import ConfigurationChange, digest, merge
+from domain.deployment import (
+    Deployment,
+    DeploymentMetadata,
+    ListDeploymentsOptions,
+    Repository,
+    RetryRequest,
+    TriggerDeploymentRequest,
+)
+from domain.errors import DeploymentError, ErrorCode
+from domain.ids import uuid7
+from domain.page import Page, PageRequest
+from domain.result import DeploymentResult
+from domain.source import check_source_ref, is_commit
+from domain.states import ACTIVE, TERMINAL, Status
+from store import audit, lanes
+from store.database import Connection, Database, Row, execute
+from store.idempotency import IdempotentRequest, Outcome, once
+from store.limits import TriggerLimiter
+from store.paging import fetch_page
+from store.projects import as_uuid, environment_row, opened_secrets, project_row, sealed_secrets
+from store.rows import change, configuration_of, deployment_of, deployment_row, write_event
+from store.seal import Sealer
+from store.tables import DeploymentRow
+
+_SORT_COLUMNS = {"createdAt": "created_at", "startedAt": "started_at", "finishedAt": "finished_at"}
+RETRYABLE_STATUSES = frozenset({Status.FAILED, Status.CANCELED, Status.TIMEOUT})
+
+
+class DeploymentStore:
+    def __init__(
+        self, database: Database, sealer: Sealer, limiter: TriggerLimiter, temporal_page: str | None = None
+    ) -> None:
+        self._database = database
+        self._sealer = sealer
+        self._limiter = limiter
+        self._temporal_page = temporal_page
+
+    async def trigger(
+        self, request: TriggerDeploymentRequest, actor: str, idempotent: IdempotentRequest | None = None
+    ) -> Outcome[Deployment]:
+        """Accepts a deployment: idempotency, limit, ref, environment, lane, row, event and audit in one transaction.
+
+        Raises:
+            DeploymentError: project-not-found, rate-limited, invalid-source-ref, environment-not-found,
+                already-running, idempotency-mismatch, conflict, unavailable.
+        """
+
+        async def make() -> Deployment:
+            project = await project_row(connection, request.project_id)
+            await self._limiter.take(connection, request.project_id)
+            check_source_ref(request.source_ref)
+            environment = await self._environment(connection, request)
+            change = request.configuration or ConfigurationChange()
+            layer = merge(project["configuration"], environment["configuration"], change.layer())
+            secrets = merge(
+                opened_secrets(project, self._sealer, f"project {project['id']}"),
+                opened_secrets(environment, self._sealer, f"environment {environment['id']}"),
+                change.secret_layer(),
+            )
+            columns = self._columns(project, environment, request.source_ref, layer, secrets)
+            columns |= {"triggered_by": actor, "message": request.message}
+            return await self._insert(connection, columns, project, environment, force=request.force)
+
+        async with self._database.transaction() as connection:
+            return await once(connection, idempotent, Deployment, self._sealer, make)
+
+    async def retry(
+        self, deployment_id: str, request: RetryRequest, actor: str, idempotent: IdempotentRequest | None = None
+    ) -> Outcome[Deployment]:
+        """A new deployment with the snapshot of an ended one that did not succeed.
+
+        Raises:
+            DeploymentError: as `trigger`, and not-found, conflict (it runs or has succeeded).
+        """
+
+        async def make() -> Deployment:
+            parent = await deployment_row(connection, deployment_id)
+            if parent["status"] not in RETRYABLE_STATUSES:
+                raise _conflict(parent, "be retried", RETRYABLE_STATUSES)
+            project = await project_row(connection, parent["project_id"])
+            await self._limiter.take(connection, parent["project_id"])
+            environment = await environment_row(connection, str(parent["environment_id"]), lock=True)
+            columns = self._repeat(parent, request)
+            columns |= {"triggered_by": actor, "message": request.message or parent["message"]}
+            return await self._insert(connection, columns, project, environment, force=request.force)
+
+        async with self._database.transaction() as connection:
+            return await once(connection, idempotent, Deployment, self._sealer, make)
+
+    async def get(self, deployment_id: str) -> Deployment:
+        """Raises DeploymentError (not-found)."""
+        async with self._database.transaction() as connection:
+            return self._read(await deployment_row(connection, deployment_id))
+
+    async def list_of_project(
+        self, project_id: str, options: ListDeploymentsOptions, page: PageRequest
+    ) -> Page[Deployment]:
+        """Raises DeploymentError (project-not-found)."""
+        columns = DeploymentRow.__table__.c  # type: ignore[attr-defined]  # SQLModel does not declare it
+        descending = options.sort_order == "desc"
+        # What has not happened yet comes last either way, and has to be comparable.
+        never = literal("-infinity" if descending else "infinity").cast(columns.created_at.type)
+        key: ColumnElement[Any] = func.coalesce(
+            columns[_SORT_COLUMNS[options.sort_by]], never, type_=columns.created_at.type
+        )
+        chosen = _chosen(select(DeploymentRow.__table__), project_id, options)  # type: ignore[attr-defined]  # as above
+        async with self._database.transaction() as connection:
+            await project_row(connection, project_id)
+            return await fetch_page(connection, chosen, (key, columns.id), page, self._read, descending=descending)
+
+    async def request_cancel(self, deployment_id: str, actor: str) -> Deployment:
+        """Writes down that it is to be canceled; asking twice changes nothing.
+
+        Raises:
+            DeploymentError: not-found, conflict (it has ended).
+        """
+        async with self._database.transaction() as connection:
+            row = await deployment_row(connection, deployment_id, lock=True)
+            if row["status"] in TERMINAL:
+                raise _conflict(row, "be canceled", ACTIVE)
+            if row["cancel_requested_at"] is None:
+                await audit.record(connection, actor, "deployment.cancel", row["project_id"], deployment_id)
+                row = await change(connection, row, cancel_requested_at=datetime.now(UTC))
+            return self._read(row)
+
+    async def result(self, deployment_id: str) -> DeploymentResult | None:
+        """None until the deployment has ended. Raises DeploymentError (not-found)."""
+        async with self._database.transaction() as connection:
+            row = await deployment_row(connection, deployment_id)
+            cursor = await execute(
+                connection, "select document from results where deployment_id = %(id)s", {"id": row["id"]}
+            )
+            found = await cursor.fetchone()
+            return DeploymentResult.model_validate(found["document"]) if found else None
+
+    async def count_by_status(self) -> dict[str, int]:
+        """How many deployments have not ended, by status."""
+        statement = "select status, count(*) as number from deployments where status = any(%(active)s) group by status"
+        rows = await self._database.fetch_all(statement, {"active": sorted(ACTIVE)})
+        return {row["status"]: row["number"] for row in rows}
+
+    def _read(self, row: Row) -> Deployment:
+        return deployment_of(row, self._temporal_page)
+
+    async def _environment(self, connection: Connection, request: TriggerDeploymentRequest) -> Row:
+        """The environment that is meant, locked: triggers of one lane follow each other."""
+        if request.environment_id is not None:
+            row = await environment_row(connection, request.environment_id, lock=True)
+            if row["project_id"] == request.project_id:
+                return row
+            raise DeploymentError(
+                ErrorCode.ENVIRONMENT_NOT_FOUND, f"there is no environment {request.environment_id[:64]}"
+            )
+        name = request.configuration and request.configuration.environment
+        condition = "name = %(name)s" if name else "is_default"
+        cursor = await execute(
+            connection,
+            f"select * from environments where project_id = %(project_id)s and {condition} for update",
+            {"project_id": request.project_id, "name": name},
+        )
+        found = await cursor.fetchone()
+        if found is None:
+            raise DeploymentError(
+                ErrorCode.ENVIRONMENT_NOT_FOUND, f"there is no environment {name or 'that is the default'}"
+            )
+        return found
+
+    def _columns(
+        self, project: Row, environment: Row, source_ref: str, layer: dict[str, Any], secrets: dict[str, str]
+    ) -> dict[str, Any]:
+        identity = uuid7()
+        url = project["repository_url"]
+        metadata = DeploymentMetadata(repository=Repository(url=url, branch=source_ref) if url else None)
+        configuration = configuration_of(environment["name"], layer, list(secrets))
+        return {
+            "id": identity,
+            "source_ref": source_ref,
+            "commit_sha": source_ref if is_commit(source_ref) and len(source_ref) >= 40 else None,
+            "provider": project["provider"],
+            "provider_settings": Jsonb(project["provider_settings"]),
+            "repository_url": url,
+            "metadata": Jsonb(metadata.model_dump(mode="json", by_alias=True)),
+            "configuration": Jsonb(configuration.model_dump(mode="json", by_alias=True)),
+            "configuration_digest": digest(configuration),
+            "secrets": sealed_secrets(secrets, self._sealer, f"deployment {identity}"),
+        }
+
+    def _repeat(self, parent: Row, request: RetryRequest) -> dict[str, Any]:
+        """The columns of a deployment that runs with its parent's snapshot, but for what `request` overrides."""
+        before = deployment_of(parent, None)
+        change = request.configuration or ConfigurationChange()
+        layer = merge(before.configuration.model_dump(exclude={"secrets", "environment"}), change.layer())
+        secrets = merge(opened_secrets(parent, self._sealer, f"deployment {parent['id']}"), change.secret_layer())
+        ref = check_source_ref(request.source_ref or before.source_ref)
+        columns = self._columns(parent, {"name": parent["environment_name"]}, ref, layer, secrets)
+        metadata = before.metadata.model_copy(
+            update={
+                "retry_count": before.metadata.retry_count + 1,
+                "parent_deployment_id": before.id,
+                "repository": before.metadata.repository if request.source_ref is None else None,
+            }
+        )
+        columns["metadata"] = Jsonb(metadata.model_dump(mode="json", by_alias=True))
+        if request.source_ref is None:
+            columns["commit_sha"] = before.commit_sha
+        return columns
+
+    async def _insert(
+        self, connection: Connection, columns: dict[str, Any], project: Row, environment: Row, *, force: bool
+    ) -> Deployment:
+        policy = environment["concurrency"] or project["concurrency"]
+        lane = await lanes.enter(connection, environment["id"], policy, force=force)
+        columns |= {
+            "project_id": project["id"],
+            "environment_id": environment["id"],
+            "environment_name": environment["name"],
+            "sequence": await _next_sequence(connection, environment["id"]),
+            "lane": lane,
+        }
+        names, places = ", ".join(columns), ", ".join(f"%({name})s" for name in columns)
+        cursor = await execute(connection, f"insert into deployments ({names}) values ({places}) returning *", columns)
+        row = await cursor.fetchone()
+        if row is None:
+            raise LookupError("insert into deployments returned nothing")
+        await audit.record(
+            connection,
+            columns["triggered_by"],
+            "deployment.trigger",
+            project["id"],
+            str(row["id"]),
+            ref=row["source_ref"],
+        )
+        await write_event(connection, row)
+        return self._read(row)
+
+
+async def _next_sequence(connection: Connection, environment_id: UUID) -> int:
+    cursor = await execute(
+        connection,
+        "update environments set last_sequence = last_sequence + 1 where id = %(id)s returning last_sequence",
+        {"id": environment_id},
+    )
+    row = await cursor.fetchone()
+    return int(row["last_sequence"]) if row else 0
+
+
+def _chosen(statement: Select[Any], project_id: str, options: ListDeploymentsOptions) -> Select[Any]:
+    columns = DeploymentRow.__table__.c  # type: ignore[attr-defined]  # SQLModel does not declare it
+    statement = statement.where(columns.project_id == project_id)
+    if options.environment_id is not None:
+        # A malformed id is one that no environment has.
+        statement = statement.where(columns.environment_id == (as_uuid(options.environment_id) or UUID(int=0)))
+    if options.status:
+        statement = statement.where(columns.status.in_([str(status) for status in options.status]))
+    if options.triggered_by is not None:
+        statement = statement.where(columns.triggered_by == options.triggered_by)
+    if options.source_ref is not None:
+        statement = statement.where(columns.source_ref == options.source_ref)
+    return statement
+
+
+def _conflict(row: Row, what: str, accepted: frozenset[Status]) -> DeploymentError:
+    words = ", ".join(status for status in Status if status in accepted)
+    return DeploymentError(ErrorCode.CONFLICT, f"a deployment that is {row['status']} cannot {what}; accepted: {words}")

@@ -1,0 +1,144 @@
+"""What a running deployment writes down: each stage, once and in order, whoever brings the news and however often.
+
+Rules: a row is changed under its lock; `moves` of the state table decides what news still counts, so that late or
+repeated news changes nothing; a status, its event and what came with it commit together.
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from psycopg.types.json import Jsonb
+
+from domain.build import Build, BuildRequest
+from domain.configuration import DeploymentConfiguration
+from domain.deployment import Deployment, DeploymentMetadata, Repository
+from domain.ending import Ending
+from domain.result import DeploymentResult, DeploymentSummary
+from domain.states import TERMINAL, Status, moves
+from store import audit
+from store.database import Connection, Database, Row, execute
+from store.projects import opened_secrets
+from store.rows import change, deployment_of, deployment_row
+from store.seal import Sealer
+
+WORKER = "headway"
+"""Who the audit names for what no person did."""
+
+
+class ProgressStore:
+    def __init__(self, database: Database, sealer: Sealer) -> None:
+        self._database = database
+        self._sealer = sealer
+
+    async def build_request(self, deployment_id: str, build_timeout: timedelta) -> BuildRequest:
+        """What the provider is asked for, secrets opened; the build's deadline counts from when it was first asked.
+
+        Raises:
+            DeploymentError: not-found.
+        """
+        async with self._database.transaction() as connection:
+            row = await deployment_row(connection, deployment_id)
+            secrets = opened_secrets(row, self._sealer, f"deployment {row['id']}")
+        configuration = DeploymentConfiguration.model_validate(row["configuration"])
+        return BuildRequest(
+            deployment_id=deployment_id,
+            environment=row["environment_name"],
+            configuration=configuration,
+            secrets=secrets,
+            deadline=(row["started_at"] or datetime.now(UTC)) + build_timeout,
+            **{name: row[name] for name in _REQUEST_COLUMNS},
+        )
+
+    async def reach(self, deployment_id: str, status: Status, **columns: Any) -> Deployment:
+        """Brings the news that a stage is reached; with it what is known since. Late news changes nothing."""
+        async with self._database.transaction() as connection:
+            row = await deployment_row(connection, deployment_id, lock=True)
+            if row["status"] not in TERMINAL:
+                row = await _move(connection, row, status)
+                new = {name: value for name, value in columns.items() if row[name] != value}
+                row = await change(connection, row, **new) if new else row
+            return deployment_of(row, None)
+
+    async def note_build(self, build: Build) -> None:
+        """Which build of the provider it is, and where it is reached."""
+        await self.reach(build.deployment_id, Status.INITIALIZING, build_id=build.build_id, task_queue=build.task_queue)
+
+    async def note_repository(self, deployment_id: str, repository: Repository) -> None:
+        """What was fetched: commit, author, message."""
+        async with self._database.transaction() as connection:
+            row = await deployment_row(connection, deployment_id, lock=True)
+            metadata = DeploymentMetadata.model_validate(row["metadata"])
+            if metadata.repository != repository and row["status"] not in TERMINAL:
+                known = metadata.model_copy(update={"repository": repository}).model_dump(mode="json", by_alias=True)
+                await change(connection, row, metadata=known, commit_sha=repository.commit or row["commit_sha"])
+
+    async def finish(self, deployment_id: str, ending: Ending) -> Deployment:
+        """The final status, the result and the freed lane: one transaction. One that has ended stays as it is."""
+        async with self._database.transaction() as connection:
+            row = await deployment_row(connection, deployment_id, lock=True)
+            if row["status"] in TERMINAL:
+                return deployment_of(row, None)
+            *between, final = moves(Status(row["status"]), ending.status)
+            for status in between:
+                row = await _enter(connection, row, status)
+            row = await _enter(
+                connection,
+                row,
+                final,
+                finished_at=datetime.now(UTC),
+                waiting_on=None,
+                error=ending.failure and ending.failure.model_dump(mode="json", by_alias=True),
+                artifact_id=ending.report.artifact_id,
+                lane="released" if row["lane"] == "held" else row["lane"],
+            )
+            deployment = deployment_of(row, None)
+            await _write_result(connection, deployment, ending)
+            await audit.record(
+                connection, WORKER, "deployment.finish", row["project_id"], deployment_id, status=str(final)
+            )
+            return deployment
+
+
+_REQUEST_COLUMNS = ("project_id", "source_ref", "commit_sha", "repository_url", "provider_settings")
+
+
+async def _move(connection: Connection, row: Row, goal: Status) -> Row:
+    for status in moves(Status(row["status"]), goal):
+        row = await _enter(connection, row, status)
+    return row
+
+
+async def _enter(connection: Connection, row: Row, status: Status, **columns: Any) -> Row:
+    """One move. A deployment has started when it leaves the queue."""
+    if status is Status.INITIALIZING:
+        columns["started_at"] = datetime.now(UTC)
+    return await change(connection, row, status=str(status), **columns)
+
+
+async def _write_result(connection: Connection, deployment: Deployment, ending: Ending) -> None:
+    cursor = await execute(
+        connection, "select lines from log_counters where deployment_id = %(id)s", {"id": deployment.id}
+    )
+    counted = await cursor.fetchone()
+    result = DeploymentResult(
+        deployment_id=deployment.id,
+        success=ending.status is Status.SUCCEEDED,
+        artifact_urls=ending.report.artifact_urls,
+        deployment_url=deployment.deployment_url,
+        preview_urls=deployment.preview_urls,
+        metrics=ending.report.metrics,
+        errors=[ending.failure] if ending.failure else [],
+        warnings=ending.report.warnings,
+        summary=DeploymentSummary(
+            status=ending.status,
+            duration=deployment.duration,
+            commit_sha=deployment.commit_sha,
+            framework=ending.report.framework,
+            log_lines=int(counted["lines"]) if counted else 0,
+        ),
+    )
+    await execute(
+        connection,
+        "insert into results (deployment_id, document) values (%(id)s, %(document)s) on conflict do nothing",
+        {"id": deployment.id, "document": Jsonb(result.model_dump(mode="json", by_alias=True))},
+    )

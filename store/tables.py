@@ -1,0 +1,128 @@
+"""The tables as SQLModel defines them: lists are put together from these. A test holds the migrations against them."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ARRAY, BigInteger, Column, DateTime, LargeBinary, String
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlmodel import Field, SQLModel
+
+
+def _json(*, nullable: bool = False) -> Any:
+    return Field(sa_column=Column(JSONB, nullable=nullable))
+
+
+def _moment(*, nullable: bool = False) -> Any:
+    return Field(default=None, sa_column=Column(DateTime(timezone=True), nullable=nullable))
+
+
+def _count() -> Any:
+    return Field(sa_column=Column(BigInteger, nullable=False))
+
+
+def _sealed() -> Any:
+    return Field(default=None, sa_column=Column(LargeBinary, nullable=True))
+
+
+class ProjectRow(SQLModel, table=True):
+    __tablename__ = "projects"
+
+    id: str = Field(primary_key=True)
+    name: str
+    provider: str
+    provider_settings: dict[str, Any] = _json()
+    repository_url: str | None
+    configuration: dict[str, Any] = _json()
+    secrets: bytes | None = _sealed()
+    concurrency: str
+    event_sequence: int = _count()
+    created_at: datetime = _moment()
+    updated_at: datetime = _moment()
+    version: int = _count()
+
+
+class EnvironmentRow(SQLModel, table=True):
+    __tablename__ = "environments"
+
+    id: UUID = Field(primary_key=True)
+    project_id: str = Field(foreign_key="projects.id")
+    name: str
+    type: str
+    configuration: dict[str, Any] = _json()
+    secrets: bytes | None = _sealed()
+    is_default: bool
+    concurrency: str | None
+    protection: dict[str, Any] = _json()
+    held_ref: str | None
+    last_sequence: int = _count()
+    created_at: datetime = _moment()
+    updated_at: datetime = _moment()
+    version: int = _count()
+
+
+class DeploymentRow(SQLModel, table=True):
+    __tablename__ = "deployments"
+
+    id: UUID = Field(primary_key=True)
+    project_id: str = Field(foreign_key="projects.id")
+    environment_id: UUID = Field(foreign_key="environments.id")
+    environment_name: str
+    sequence: int = _count()
+    source_ref: str
+    commit_sha: str | None
+    triggered_by: str
+    message: str | None
+    status: str
+    waiting_on: str | None
+    provider: str
+    provider_settings: dict[str, Any] = _json()
+    repository_url: str | None
+    build_id: str | None
+    task_queue: str | None
+    artifact_id: str | None
+    deployment_url: str | None
+    preview_urls: list[str] = _json()
+    rollback_of: UUID | None
+    superseded_by: UUID | None
+    cancel_requested_at: datetime | None = _moment(nullable=True)
+    cancel_delivered_at: datetime | None = _moment(nullable=True)
+    workflow_started_at: datetime | None = _moment(nullable=True)
+    lane: str
+    error: dict[str, Any] | None = _json(nullable=True)
+    # `metadata` is taken by SQLAlchemy's own classes.
+    facts: dict[str, Any] = Field(sa_column=Column("metadata", JSONB, nullable=False))
+    configuration: dict[str, Any] = _json()
+    configuration_digest: str
+    secrets: bytes | None = _sealed()
+    started_at: datetime | None = _moment(nullable=True)
+    finished_at: datetime | None = _moment(nullable=True)
+    created_at: datetime = _moment()
+    updated_at: datetime = _moment()
+    version: int = _count()
+
+
+class TokenRow(SQLModel, table=True):
+    __tablename__ = "tokens"
+
+    id: UUID = Field(primary_key=True)
+    subject: str
+    fingerprint: bytes = Field(sa_column=Column(LargeBinary, nullable=False, unique=True))
+    scopes: list[str] = Field(sa_column=Column(ARRAY(String), nullable=False))
+    projects: list[str] = Field(sa_column=Column(ARRAY(String), nullable=False))
+    expires_at: datetime | None = _moment(nullable=True)
+    revoked_at: datetime | None = _moment(nullable=True)
+    created_at: datetime = _moment()
+
+
+class LogLineRow(SQLModel, table=True):
+    __tablename__ = "log_lines"
+
+    deployment_id: UUID = Field(primary_key=True, foreign_key="deployments.id")
+    sequence: int = Field(sa_column=Column(BigInteger, primary_key=True))
+    timestamp: datetime = _moment()
+    level: str
+    message: str
+    step: str | None
+    source: str
+    facts: dict[str, Any] | None = Field(default=None, sa_column=Column("metadata", JSONB, nullable=True))
