@@ -50,3 +50,12 @@ class LogFilter(Wire):
     source: LogSource | None = None
     since: Timestamp | None = None
     query: str | None = None
+
+
+class LogBatch(Wire):
+    """Lines of one stream of a log (`build`, `publish`): those between the cursors `after` and `cursor`."""
+
+    stream: str
+    after: str
+    cursor: str
+    lines: list[LogLine]

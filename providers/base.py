@@ -9,18 +9,19 @@ Rules:
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from enum import StrEnum
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from domain.build import Build as Build
-from domain.build import BuildRequest as BuildRequest
+from domain.build import Build, BuildRequest
 from domain.deployment import Repository
 from domain.log import LogLine
 from domain.result import BuildReport, Failure
 from domain.wire import Wire
+
+__all__ = ["FINAL_STAGES", "Build", "BuildNews", "BuildRequest", "BuildStage", "Capability", "Provider", "Publication"]
 
 
 class Capability(StrEnum):
@@ -37,7 +38,7 @@ FINAL_STAGES: frozenset[BuildStage] = frozenset({"built", "failed", "canceled", 
 
 
 class BuildNews(Wire):
-    """What is new since `cursor` of the news before. Lines come in order, each once; all of them before a final stage."""
+    """What is new since the cursor of the news before. Lines come in order, each once; all before a final stage."""
 
     cursor: str = Field(description="opaque; handing it back resumes after these lines")
     lines: list[LogLine] = Field(default_factory=list)
@@ -66,7 +67,7 @@ class Provider(ABC):
         """The build of this deployment: the one that is there, else a new one."""
 
     @abstractmethod
-    def follow_build(self, build: Build, cursor: str) -> AsyncIterator[BuildNews]:
+    def follow_build(self, build: Build, cursor: str) -> AsyncGenerator[BuildNews, None]:
         """News from `cursor` on ('' is the beginning), at least one a second, until a final stage has been told.
 
         A line is told within 300 ms of being written; at most 1,000 lines at a time. A build that is gone is told as

@@ -1,5 +1,7 @@
 """The connection pool, transactions and migrations. Whoever starts first brings the schema up to date."""
 
+import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib import resources
@@ -21,6 +23,7 @@ CHANNEL = "headway"
 
 _MIGRATION_LOCK = 4_839_201_177  # any number that nobody else in this database locks
 _RETRY_AFTER_SECONDS = 2
+_PAUSE_SECONDS = 0.2
 
 set_json_dumps(lambda document: orjson.dumps(document, option=orjson.OPT_NON_STR_KEYS))
 set_json_loads(orjson.loads)
@@ -115,6 +118,22 @@ async def migrate(url: str) -> list[str]:
                     await connection.execute("insert into migrations (name) values (%s)", (file.name,))
                 applied.append(file.name)
         return applied
+
+
+async def migrate_patiently(url: str, patience_seconds: float = 60) -> list[str]:
+    """As `migrate`, for a database that is still coming up.
+
+    Raises:
+        DeploymentError: unavailable, when it has not come up in time.
+    """
+    until = time.monotonic() + patience_seconds
+    while True:
+        try:
+            return await migrate(url)
+        except psycopg.OperationalError as error:
+            if time.monotonic() > until:
+                raise unavailable(error) from error
+        await asyncio.sleep(_PAUSE_SECONDS)
 
 
 async def notify(connection: Connection, *words: str) -> None:

@@ -4,27 +4,16 @@ Rule: a batch says from which cursor of its stream it goes on. One that was stor
 changes nothing, so that a worker that dies between commit and heartbeat neither loses nor doubles a line.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 from psycopg.types.json import Jsonb
 from sqlalchemy import select
 
-from domain.log import DeploymentLog, LogFilter, LogLine
+from domain.log import DeploymentLog, LogBatch, LogFilter, LogLine
 from store.database import Connection, Database, Row, execute, notify
 from store.paging import run
 from store.projects import as_uuid
 from store.tables import LogLineRow
-
-
-@dataclass(frozen=True)
-class LogBatch:
-    """Lines of one stream (`build`, `publish` …): those between the cursors `after` and `cursor`."""
-
-    stream: str
-    after: str
-    cursor: str
-    lines: list[LogLine]
 
 
 class LogStore:

@@ -1,4 +1,4 @@
-"""What was accepted and has not reached Temporal yet: workflows to start, cancels to deliver. The row is the promise."""
+"""What was accepted and has not reached Temporal yet: workflows to start, cancels to deliver."""
 
 from domain.deployment import Deployment
 from store.database import Database
@@ -15,7 +15,7 @@ class Outbox:
     async def not_started(self, limit: int = 100) -> list[Deployment]:
         """Deployments whose workflow was not started, oldest first."""
         rows = await self._database.fetch_all(
-            "select * from deployments where workflow_started_at is null"
+            "select * from deployments where status = 'created' and workflow_started_at is null"
             f" and created_at < now() - {_SETTLED} order by created_at limit %(limit)s",
             {"limit": limit},
         )
@@ -25,7 +25,8 @@ class Outbox:
         """Ids of deployments that are to be canceled and whose workflow was not told."""
         rows = await self._database.fetch_all(
             "select id from deployments where cancel_requested_at is not null and cancel_delivered_at is null"
-            f" and workflow_started_at is not null and cancel_requested_at < now() - {_SETTLED}"
+            " and (status <> 'created' or workflow_started_at is not null)"
+            f" and cancel_requested_at < now() - {_SETTLED}"
             " order by created_at limit %(limit)s",
             {"limit": limit},
         )
@@ -33,7 +34,8 @@ class Outbox:
 
     async def mark_started(self, deployment_id: str) -> None:
         await self._database.fetch_all(
-            "update deployments set workflow_started_at = now() where id = %(id)s and workflow_started_at is null returning id",
+            "update deployments set workflow_started_at = now()"
+            " where id = %(id)s and workflow_started_at is null returning id",
             {"id": deployment_id},
         )
 

@@ -77,8 +77,9 @@ create unique index deployments_lane on deployments (environment_id) where lane 
 create index deployments_active on deployments (environment_id)
     where status in ('created', 'queued', 'initializing', 'building', 'deploying');
 create index deployments_of_project on deployments (project_id, created_at desc, id desc);
-create index deployments_undelivered on deployments (created_at)
-    where workflow_started_at is null or (cancel_requested_at is not null and cancel_delivered_at is null);
+create index deployments_not_started on deployments (created_at) where status = 'created';
+create index deployments_not_canceled on deployments (created_at)
+    where cancel_requested_at is not null and cancel_delivered_at is null;
 
 -- Each change of status, as the whole deployment. `sequence` counts within the project without gaps: it is taken from
 -- the project's row, which stays locked until the commit, so that a reader never sees a number before a smaller one.

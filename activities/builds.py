@@ -1,0 +1,135 @@
+"""The steps at a provider: start a build, follow it, publish it, cancel it, collect what it left.
+
+Rule: each step may run twice, on another worker, after it had succeeded. Whatever it learns it writes down itself, so
+that what is known and what is recorded commit together and a workflow's history does not grow with a build.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from contextlib import aclosing
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from temporalio import activity
+
+from activities.failures import failing_plainly
+from activities.heartbeat import beating
+from activities.mask import Mask
+from activities.pump import LogPump
+from activities.steps import BuildOutcome, BuildStep, StartBuild
+from domain.build import Build
+from domain.errors import DeploymentError, ErrorCode
+from domain.log import LogBatch
+from domain.result import BuildReport, Failure
+from domain.states import Status
+from providers.base import FINAL_STAGES, BuildNews, Provider
+
+if TYPE_CHECKING:
+    from store.logs import LogStore
+    from store.progress import ProgressStore
+
+PUBLISH_STREAM = "publish"
+
+DRAIN_SECONDS = 10
+"""How long a canceled build's last lines are waited for."""
+
+STATUS_OF_STAGE = {"building": Status.BUILDING, "built": Status.BUILDING}
+"""How far a deployment is while its build is in a stage; the others say nothing new."""
+
+
+class BuildActivities:
+    def __init__(self, providers: Mapping[str, Provider], progress: "ProgressStore", logs: "LogStore") -> None:
+        self._providers = providers
+        self._progress = progress
+        self._logs = logs
+
+    @activity.defn
+    @beating
+    @failing_plainly
+    async def start_build(self, step: StartBuild) -> Build:
+        """Asks the provider for the build of this deployment; the one that is there counts."""
+        await self._progress.reach(step.deployment_id, Status.INITIALIZING)
+        timeout = timedelta(seconds=step.build_timeout_seconds)
+        request = await self._progress.build_request(step.deployment_id, timeout)
+        build = await self._provider(step.provider).start_build(request)
+        await self._progress.note_build(build)
+        return build
+
+    @activity.defn
+    @failing_plainly
+    async def follow_build(self, step: BuildStep) -> BuildOutcome:
+        """Takes the log over and writes the stages down until the build has ended, or its time has run out."""
+        return await self._follow(step)
+
+    @activity.defn
+    @beating
+    @failing_plainly
+    async def cancel_build(self, step: BuildStep) -> None:
+        """Returns when the provider says that the build no longer runs; its last lines are in the log then."""
+        await self._provider(step.provider).cancel_build(step.build)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_SECONDS):
+                await self._follow(step)
+
+    @activity.defn
+    @beating
+    @failing_plainly
+    async def publish_build(self, step: BuildStep) -> None:
+        """Makes what was built reachable and writes down where."""
+        deployment_id = step.build.deployment_id
+        await self._progress.reach(deployment_id, Status.DEPLOYING)
+        publication = await self._provider(step.provider).publish_build(step.build)
+        batch = LogBatch(stream=PUBLISH_STREAM, after="", cursor="published", lines=publication.lines)
+        await self._logs.append(deployment_id, batch)
+        await self._progress.reach(
+            deployment_id,
+            Status.DEPLOYING,
+            deployment_url=publication.deployment_url,
+            preview_urls=publication.preview_urls,
+        )
+
+    @activity.defn
+    @beating
+    @failing_plainly
+    async def collect_result(self, step: BuildStep) -> BuildReport:
+        """The figures of an ended build."""
+        return await self._provider(step.provider).collect_report(step.build)
+
+    def _provider(self, name: str) -> Provider:
+        try:
+            return self._providers[name]
+        except KeyError:
+            known = ", ".join(sorted(self._providers))
+            message = f"this service has no provider {name!r}; it has {known}"
+            raise DeploymentError(ErrorCode.INVALID_REQUEST, message) from None
+
+    async def _follow(self, step: BuildStep) -> BuildOutcome:
+        timeout = timedelta(seconds=step.build_timeout_seconds)
+        request = await self._progress.build_request(step.build.deployment_id, timeout)
+        pump = LogPump(self._logs, step.build.deployment_id, Mask(request.secrets.values()))
+        provider = self._provider(step.provider)
+        written = None
+        while True:
+            async with aclosing(provider.follow_build(step.build, await pump.cursor())) as all_news:
+                async for news in all_news:
+                    if not await pump.take_over(news):
+                        break  # somebody else was quicker: go on where the log stands
+                    if written != (written := (news.stage, news.repository)):
+                        await self._write_down(step.build.deployment_id, news)
+                    if news.stage in FINAL_STAGES:
+                        return BuildOutcome(stage=news.stage, failure=pump.masked(news.failure))
+                    if datetime.now(UTC) > request.deadline:
+                        return _overdue(step)
+
+    async def _write_down(self, deployment_id: str, news: BuildNews) -> None:
+        if news.repository is not None:
+            await self._progress.note_repository(deployment_id, news.repository)
+        await self._progress.reach(deployment_id, STATUS_OF_STAGE.get(news.stage, Status.INITIALIZING))
+
+
+def _overdue(step: BuildStep) -> BuildOutcome:
+    message = f"the build did not end within {step.build_timeout_seconds:g} s"
+    return BuildOutcome(
+        stage="timeout", failure=Failure(code=ErrorCode.TIMEOUT, message=message, phase=Status.BUILDING, retryable=True)
+    )

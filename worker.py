@@ -1,0 +1,181 @@
+"""Builds and runs the worker: the one list of all workflows and activities, and the place where the parts are joined.
+
+`python -m worker`, configured by the environment (`settings.py`). HEADWAY_WORKER_ROLES says what it does: `workflows`
+decides and keeps the records, any number of such workers may run; `builds` builds on this host.
+"""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from datetime import timedelta
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import structlog
+from providers.internal.edge import Edge
+from providers.internal.provider import Internal
+from temporalio.client import Client
+from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
+from temporalio.worker import Worker
+
+from activities.builds import BuildActivities
+from activities.maintenance import MaintenanceActivities
+from activities.records import RecordActivities
+from domain.errors import DeploymentError
+from providers.base import Provider
+from providers.internal.limits import Retention
+from settings import Settings
+from store.database import Database, migrate_patiently
+from store.logs import LogStore
+from store.outbox import Outbox
+from store.progress import ProgressStore
+from store.seal import Sealer
+from workflows.control import DeploymentWorkflows, connect
+from workflows.deployment import DeploymentWorkflow
+from workflows.dispatch import Dispatcher
+from workflows.maintenance import CleanUpWorkflow, schedule_clean_up
+from workflows.plan import BUILD_QUEUE, TASK_QUEUE
+
+THROTTLE = timedelta(seconds=1)
+"""The longest that a heartbeat, and with it a cancel, waits to be sent."""
+STICKY = timedelta(seconds=3)
+"""How long a workflow waits for a worker that is gone before any other takes it over."""
+GRACE = timedelta(seconds=2)
+CONNECT_PAUSE_SECONDS = 0.5
+MAX_BUILDS_FOLLOWED = 200
+RESTORE_SECONDS = 2.0
+
+_log = structlog.get_logger()
+
+
+def record_worker(client: Client, records: RecordActivities) -> Worker:
+    """Decides and keeps the records."""
+    return _worker(
+        client,
+        TASK_QUEUE,
+        workflows=[DeploymentWorkflow, CleanUpWorkflow],
+        activities=[records.finish],
+    )
+
+
+def build_workers(
+    client: Client, task_queue: str, builds: BuildActivities, maintenance: MaintenanceActivities
+) -> list[Worker]:
+    """Starts builds that nobody has yet, and looks after those that live on this host."""
+    steps = [builds.start_build, builds.follow_build, builds.publish_build, builds.cancel_build, builds.collect_result]
+    return [
+        _worker(client, BUILD_QUEUE, activities=steps),
+        _worker(client, task_queue, activities=[*steps, maintenance.clean_up]),
+    ]
+
+
+def _worker(client: Client, task_queue: str, *, workflows: list[type] | None = None, activities: list[Any]) -> Worker:
+    return Worker(
+        client,
+        task_queue=task_queue,
+        workflows=workflows or [],
+        activities=activities,
+        build_id=version("headway"),  # else the SDK hashes all code that is loaded, for seconds
+        max_concurrent_activities=MAX_BUILDS_FOLLOWED,
+        max_heartbeat_throttle_interval=THROTTLE,
+        default_heartbeat_throttle_interval=THROTTLE,
+        sticky_queue_schedule_to_start_timeout=STICKY,
+        graceful_shutdown_timeout=GRACE,
+    )
+
+
+def internal_provider(settings: Settings) -> Internal:
+    root = settings.data_dir.absolute()
+    return Internal(
+        root=root,
+        edge=Edge(settings.edge_admin_url, settings.edge_url, settings.sites_domain),
+        task_queue=f"{BUILD_QUEUE}-{_builder_id(root)}",
+        allow_private_addresses=settings.allow_private_addresses,
+        keep=Retention(keep_releases=settings.keep_releases, keep_days=settings.keep_days),
+    )
+
+
+def _builder_id(root: Path) -> str:
+    """The name of this host's builds: it stays with the disk that they are on, whatever the host is called."""
+    root.mkdir(parents=True, exist_ok=True)
+    path = root / "builder-id"
+    with contextlib.suppress(FileExistsError), path.open("x") as file:
+        file.write(uuid4().hex[:12])
+    return path.read_text()
+
+
+async def run(settings: Settings) -> None:
+    """Until SIGTERM or SIGINT; what runs then is handed over to other workers, or to this one's successor."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await migrate_patiently(settings.database_url.get_secret_value())
+    async with contextlib.AsyncExitStack() as parts:
+        database = Database(settings.database_url.get_secret_value(), settings.database_pool_size)
+        await parts.enter_async_context(database)
+        client = await _connect_patiently(settings)
+        for worker in await _workers(settings, client, database, parts):
+            await parts.enter_async_context(worker)
+        _log.info("worker is ready", roles=sorted(settings.worker_roles))
+        await stop.wait()
+
+
+async def _workers(
+    settings: Settings, client: Client, database: Database, parts: contextlib.AsyncExitStack
+) -> list[Worker]:
+    progress = ProgressStore(database, Sealer(settings.secret_keys.get_secret_value()))
+    workers = []
+    if "workflows" in settings.worker_roles:
+        workers.append(record_worker(client, RecordActivities(progress)))
+        control = DeploymentWorkflows(settings.temporal_address, settings.temporal_namespace)
+        await parts.enter_async_context(_running(Dispatcher(Outbox(database), control).run()))
+    if "builds" in settings.worker_roles:
+        internal = internal_provider(settings)
+        providers: Mapping[str, Provider] = {internal.name: internal}
+        builds = BuildActivities(providers, progress, LogStore(database))
+        workers += build_workers(client, internal.task_queue, builds, MaintenanceActivities(providers))
+        await schedule_clean_up(client, internal.task_queue)
+        await parts.enter_async_context(_running(_keep_sites(internal)))
+    return workers
+
+
+async def _keep_sites(internal: Internal) -> None:
+    """An edge that was restarted gets its sites back."""
+    while True:
+        try:
+            await internal.restore_sites()
+        except DeploymentError as error:
+            _log.warning("the edge is away", reason=error.message)
+        await asyncio.sleep(RESTORE_SECONDS)
+
+
+@contextlib.asynccontextmanager
+async def _running(coroutine: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Beside the block. When it ends by a bug the process ends too: a worker without it only looks alive."""
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(coroutine)
+        yield
+        task.cancel()
+
+
+async def _connect_patiently(settings: Settings) -> Client:
+    metrics = settings.worker_metrics_address
+    telemetry = TelemetryConfig(metrics=PrometheusConfig(bind_address=metrics) if metrics else None)
+    runtime = Runtime(telemetry=telemetry)
+    while True:
+        try:
+            return await connect(settings.temporal_address, settings.temporal_namespace, runtime=runtime)
+        except RuntimeError as error:
+            _log.info("waiting for Temporal", address=settings.temporal_address, reason=str(error)[:200])
+            await asyncio.sleep(CONNECT_PAUSE_SECONDS)
+
+
+def main() -> None:
+    asyncio.run(run(Settings()))  # the environment fills it in
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""How the rest of the service reaches workflows: start one, cancel one. Durable once Temporal has answered."""
+
+import asyncio
+from collections.abc import Awaitable
+from typing import TypeVar
+
+from temporalio.client import Client
+from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.runtime import Runtime
+from temporalio.service import RetryConfig, RPCError, RPCStatusCode
+
+from domain.deployment import Deployment, workflow_id
+from domain.errors import DeploymentError, ErrorCode
+from workflows.deployment import DeploymentWorkflow
+from workflows.plan import TASK_QUEUE, plan_of
+from workflows.search import attributes_of
+
+_PATIENCE_SECONDS = 3.0
+_RETRY_AFTER_SECONDS = 2
+_BRIEF = RetryConfig(max_retries=3, max_elapsed_time_millis=1500)
+"""A connected client would otherwise try for 9 s before it says that the server is away."""
+
+Answer = TypeVar("Answer")
+
+
+class DeploymentWorkflows:
+    """Connects when it is first used, so that the service starts without Temporal."""
+
+    def __init__(self, address: str, namespace: str) -> None:
+        self._address = address
+        self._namespace = namespace
+        self._client: Client | None = None
+        self._connecting = asyncio.Lock()
+
+    async def start(self, deployment: Deployment) -> None:
+        """Starts the deployment's workflow; one that was started before, running or closed, is left alone.
+
+        Raises:
+            DeploymentError: unavailable, when Temporal is out of reach. It may have been started all the same.
+        """
+        try:
+            await self._ask(self._start(deployment))
+        except WorkflowAlreadyStartedError:
+            return
+
+    async def cancel(self, deployment_id: str, reason: str) -> None:
+        """Asks the workflow to cancel; one that is closed is left alone.
+
+        Raises:
+            DeploymentError: unavailable.
+        """
+        await self._ask(self._cancel(deployment_id, reason))
+
+    async def ping(self) -> None:
+        """Raises DeploymentError (unavailable) when Temporal does not answer."""
+        await self._ask(self._ping())
+
+    async def _start(self, deployment: Deployment) -> None:
+        configuration = deployment.configuration
+        client = await self._connected()
+        await client.start_workflow(
+            DeploymentWorkflow.run,
+            plan_of(deployment),
+            id=workflow_id(deployment.id),
+            task_queue=TASK_QUEUE,
+            id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            search_attributes=attributes_of(deployment),
+            static_summary=f"{deployment.project_id} → {configuration.environment}: {deployment.source_ref}",
+            static_details=f"deployment `{deployment.id}`, triggered by {deployment.triggered_by}",
+        )
+
+    async def _cancel(self, deployment_id: str, reason: str) -> None:
+        handle = (await self._connected()).get_workflow_handle(workflow_id(deployment_id))
+        try:
+            await handle.cancel(reason=reason)
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
+
+    async def _ping(self) -> None:
+        await (await self._connected()).service_client.check_health()
+
+    async def _connected(self) -> Client:
+        async with self._connecting:
+            if self._client is None:
+                self._client = await connect(self._address, self._namespace, retry_config=_BRIEF)
+            return self._client
+
+    async def _ask(self, question: Awaitable[Answer]) -> Answer:
+        try:
+            return await asyncio.wait_for(question, _PATIENCE_SECONDS)
+        except (RPCError, RuntimeError, TimeoutError) as error:
+            raise DeploymentError(
+                ErrorCode.UNAVAILABLE,
+                f"Temporal is out of reach ({type(error).__name__})",
+                retry_after_seconds=_RETRY_AFTER_SECONDS,
+            ) from error
+
+
+async def connect(
+    address: str, namespace: str, retry_config: RetryConfig | None = None, runtime: Runtime | None = None
+) -> Client:
+    """A client that speaks as our workers do.
+
+    Raises:
+        RuntimeError: the server is out of reach.
+    """
+    return await Client.connect(
+        address,
+        namespace=namespace,
+        data_converter=pydantic_data_converter,
+        retry_config=retry_config,
+        runtime=runtime,
+    )

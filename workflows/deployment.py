@@ -1,0 +1,228 @@
+"""The life of one deployment: start the build, follow it, publish it, collect what it left, finish.
+
+Rule: this is the one place that decides how a deployment ends. What was learnt on the way was written down by the
+steps themselves; the ending is written once, by `finish`, and Temporal's own status says the same.
+"""
+
+import asyncio
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from temporalio import workflow
+from temporalio.exceptions import ActivityError, ApplicationError
+
+with workflow.unsafe.imports_passed_through():
+    from activities.builds import BuildActivities
+    from activities.records import RecordActivities
+    from activities.steps import BuildOutcome, BuildStep, Finish, StartBuild
+    from domain.build import Build
+    from domain.ending import Ending
+    from domain.errors import RETRYABLE, ErrorCode
+    from domain.result import BuildReport, DeploymentWarning, Failure
+    from domain.states import Status
+    from workflows.guard import Guard, shielded
+    from workflows.plan import BUILD_QUEUE, DeploymentPlan
+    from workflows.policies import (
+        ATTEMPT,
+        CANCEL_TIMEOUT,
+        COLLECT_TIMEOUT,
+        DEPLOY_TIMEOUT,
+        HEARTBEAT,
+        RETRY,
+        START_TIMEOUT,
+    )
+    from workflows.search import STATUS
+
+
+STATUS_OF_STAGE = {"failed": Status.FAILED, "canceled": Status.CANCELED, "timeout": Status.TIMEOUT}
+_SLACK = timedelta(minutes=1)
+"""What following may take longer than the build itself: the steps inside enforce the precise time."""
+
+Answer = TypeVar("Answer")
+
+
+@workflow.defn(failure_exception_types=[Exception])
+class DeploymentWorkflow:
+    @workflow.init
+    def __init__(self, plan: DeploymentPlan) -> None:
+        self._plan = plan
+        self._build: Build | None = None
+        self._outcome: BuildOutcome | None = None
+
+    @workflow.run
+    async def run(self, _: DeploymentPlan) -> str:
+        ending = await self._decide()
+        if self._build is not None and (self._outcome is None or self._outcome.stage == "timeout"):
+            await shielded(self._stop_build(self._build))
+        status = await shielded(self._finish(self._build, ending))
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        return self._mirror(status, ending)
+
+    async def _decide(self) -> Ending:
+        """How the deployment ends. Every way out of the story comes by here."""
+        try:
+            async with asyncio.timeout(self._plan.timeout_seconds) as deadline:
+                return await self._deploy(Guard(deadline))
+        except (asyncio.CancelledError, TimeoutError, ActivityError) as error:
+            if workflow.cancellation_reason() is not None:
+                return self._canceled()
+            if deadline.expired():
+                return self._overdue()
+            return self._failed(error)
+
+    async def _deploy(self, guard: Guard) -> Ending:
+        self._build = build = await shielded(self._start_build())
+        guard.check()
+        self._show(Status.BUILDING)
+        self._outcome = outcome = await self._follow_build(build)
+        guard.check()
+        if outcome.stage != "built":
+            return Ending(status=STATUS_OF_STAGE[outcome.stage], failure=outcome.failure)
+        if not self._plan.skip_deploy:
+            self._show(Status.DEPLOYING)
+            # The point of no return: what is published has succeeded, even when a cancel came meanwhile.
+            await shielded(self._publish_build(build))
+        return Ending(status=Status.SUCCEEDED)
+
+    async def _start_build(self) -> Build:
+        plan = self._plan
+        return await workflow.execute_activity_method(
+            BuildActivities.start_build,
+            StartBuild(
+                deployment_id=plan.deployment_id,
+                provider=plan.provider,
+                build_timeout_seconds=plan.build_timeout_seconds,
+            ),
+            task_queue=BUILD_QUEUE,
+            summary=f"{plan.provider}: {plan.source_ref}",
+            **_bounds(START_TIMEOUT),
+        )
+
+    async def _follow_build(self, build: Build) -> BuildOutcome:
+        limit = timedelta(seconds=self._plan.build_timeout_seconds) + _SLACK
+        return await workflow.execute_activity_method(
+            BuildActivities.follow_build,
+            self._step(build),
+            task_queue=build.task_queue or BUILD_QUEUE,
+            summary=f"build {build.build_id}",
+            cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+            **{**_bounds(limit), "start_to_close_timeout": limit},
+        )
+
+    async def _publish_build(self, build: Build) -> None:
+        await workflow.execute_activity_method(
+            BuildActivities.publish_build,
+            self._step(build),
+            task_queue=build.task_queue or BUILD_QUEUE,
+            summary=f"{self._plan.environment} of {self._plan.project_id}",
+            **_bounds(DEPLOY_TIMEOUT),
+        )
+
+    async def _stop_build(self, build: Build) -> None:
+        """Ends a build that may still run. One that cannot be stopped does not keep the deployment from ending."""
+        try:
+            await workflow.execute_activity_method(
+                BuildActivities.cancel_build,
+                self._step(build),
+                task_queue=build.task_queue or BUILD_QUEUE,
+                **_bounds(CANCEL_TIMEOUT),
+            )
+        except ActivityError as error:
+            workflow.logger.warning("build %s could not be stopped: %s", build.build_id, error.cause)
+
+    async def _finish(self, build: Build | None, ending: Ending) -> Status:
+        if build is not None and self._outcome is not None:
+            ending = ending.model_copy(update={"report": await self._collect(build)})
+        # No bound: a deployment that has ended is recorded, however long the database is away.
+        status = await workflow.execute_activity_method(
+            RecordActivities.finish,
+            Finish(deployment_id=self._plan.deployment_id, ending=ending),
+            start_to_close_timeout=ATTEMPT,
+            heartbeat_timeout=HEARTBEAT,
+            retry_policy=RETRY,
+        )
+        self._show(status)
+        return status
+
+    async def _collect(self, build: Build) -> BuildReport:
+        """What the build left. Figures that cannot be had are a warning, not a failure."""
+        try:
+            return await workflow.execute_activity_method(
+                BuildActivities.collect_result,
+                self._step(build),
+                task_queue=build.task_queue or BUILD_QUEUE,
+                **_bounds(COLLECT_TIMEOUT),
+            )
+        except ActivityError as error:
+            message = f"the figures of the build could not be collected: {error.cause}"
+            return BuildReport(warnings=[DeploymentWarning(message=message)])
+
+    def _step(self, build: Build) -> BuildStep:
+        plan = self._plan
+        return BuildStep(build=build, provider=plan.provider, build_timeout_seconds=plan.build_timeout_seconds)
+
+    def _show(self, status: Status) -> None:
+        """What operators see in Temporal's UI."""
+        workflow.upsert_search_attributes([STATUS.value_set(str(status))])
+        own = f"/v1/deployments/{self._plan.deployment_id}"
+        build = f"\n\nbuild `{self._build.build_id}`" if self._build else ""
+        workflow.set_current_details(f"**{status}**{build}\n\nlog: `{own}/logs` · result: `{own}/result`")
+
+    def _canceled(self) -> Ending:
+        failure = Failure(code=ErrorCode.CANCELED, message="canceled on request", phase=self._phase(), retryable=True)
+        return Ending(status=Status.CANCELED, failure=failure)
+
+    def _overdue(self) -> Ending:
+        message = f"the deployment did not end within {self._plan.timeout_seconds:g} s"
+        failure = Failure(
+            code=ErrorCode.TIMEOUT,
+            message=message,
+            phase=self._phase(),
+            retryable=True,
+            hint="raise configuration.timeoutSeconds, at most 86400",
+        )
+        return Ending(status=Status.TIMEOUT, failure=failure)
+
+    def _failed(self, error: BaseException) -> Ending:
+        return Ending(status=Status.FAILED, failure=_failure_of(error, self._phase()))
+
+    def _phase(self) -> str:
+        if self._build is None:
+            return Status.INITIALIZING
+        return Status.BUILDING if self._outcome is None else Status.DEPLOYING
+
+    def _mirror(self, status: Status, ending: Ending) -> str:
+        """Temporal's own status tells the real ending."""
+        if status is Status.SUCCEEDED:
+            return str(status)
+        failure = ending.failure or Failure(code=ErrorCode.INTERNAL, message=f"ended as {status}")
+        if status is Status.CANCELED and workflow.cancellation_reason() is not None:
+            raise asyncio.CancelledError(failure.message)
+        raise ApplicationError(failure.message, type=failure.code, non_retryable=True)
+
+
+def _bounds(limit: timedelta) -> dict[str, Any]:
+    """A step that may be tried again and again within `limit`."""
+    return {
+        "start_to_close_timeout": min(ATTEMPT, limit),
+        "schedule_to_close_timeout": limit,
+        "heartbeat_timeout": HEARTBEAT,
+        "retry_policy": RETRY,
+    }
+
+
+def _failure_of(error: BaseException, phase: str) -> Failure:
+    """The record's failure from Temporal's."""
+    cause = error.cause if isinstance(error, ActivityError) else error
+    if not isinstance(cause, ApplicationError) or cause.type not in set(ErrorCode):
+        # A step that ran out of its time, or a bug of ours: the details are in Temporal's history and in the logs.
+        message = f"the step did not come to an end: {type(cause).__name__ if cause else 'unknown'}"
+        return Failure(
+            code=ErrorCode.DEPLOY_FAILED if phase == Status.DEPLOYING else ErrorCode.INTERNAL,
+            message=message,
+            phase=phase,
+        )
+    details = cause.details[0] if cause.details and isinstance(cause.details[0], dict) else {}
+    return Failure.model_validate(
+        {"phase": phase, **details, "code": cause.type, "message": cause.message, "retryable": cause.type in RETRYABLE}
+    )

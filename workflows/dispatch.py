@@ -1,0 +1,49 @@
+"""Delivers to Temporal what was accepted while it was away, or by an API process that died before it could."""
+
+import asyncio
+from typing import Protocol
+
+import structlog
+
+from domain.deployment import Deployment
+from domain.errors import DeploymentError
+from workflows.control import DeploymentWorkflows
+
+EVERY_SECONDS = 1.0
+
+_log = structlog.get_logger()
+
+
+class Undelivered(Protocol):
+    """The store's outbox."""
+
+    async def not_started(self) -> list[Deployment]: ...
+    async def not_canceled(self) -> list[str]: ...
+    async def mark_started(self, deployment_id: str) -> None: ...
+    async def mark_canceled(self, deployment_id: str) -> None: ...
+
+
+class Dispatcher:
+    """Any number may run: starting twice is starting once, and so is canceling."""
+
+    def __init__(self, outbox: Undelivered, workflows: DeploymentWorkflows) -> None:
+        self._outbox = outbox
+        self._workflows = workflows
+
+    async def run(self) -> None:
+        """Until it is canceled."""
+        while True:
+            try:
+                await self.deliver()
+            except DeploymentError as error:
+                _log.warning("dispatcher waits", reason=error.message)
+            await asyncio.sleep(EVERY_SECONDS)
+
+    async def deliver(self) -> None:
+        """Raises DeploymentError (unavailable) when Temporal or the database is away; the next round goes on."""
+        for deployment in await self._outbox.not_started():
+            await self._workflows.start(deployment)
+            await self._outbox.mark_started(deployment.id)
+        for deployment_id in await self._outbox.not_canceled():
+            await self._workflows.cancel(deployment_id, "requested")
+            await self._outbox.mark_canceled(deployment_id)

@@ -1,0 +1,34 @@
+"""What a deployment's workflow is started with: all that it decides by, and no secret."""
+
+from domain.deployment import Deployment
+from domain.wire import Wire
+from workflows.policies import BUILD_TIMEOUT
+
+TASK_QUEUE = "headway"
+BUILD_QUEUE = "headway-builds"
+"""Where builds are started; a build that lives on one host names the queue of that host."""
+
+
+class DeploymentPlan(Wire):
+    deployment_id: str
+    project_id: str
+    environment: str
+    provider: str
+    source_ref: str
+    skip_deploy: bool
+    timeout_seconds: float
+    build_timeout_seconds: float
+
+
+def plan_of(deployment: Deployment) -> DeploymentPlan:
+    configuration = deployment.configuration
+    return DeploymentPlan(
+        deployment_id=deployment.id,
+        project_id=deployment.project_id,
+        environment=configuration.environment,
+        provider=deployment.provider,
+        source_ref=deployment.source_ref,
+        skip_deploy=configuration.skip_deploy,
+        timeout_seconds=configuration.timeout_seconds,
+        build_timeout_seconds=min(BUILD_TIMEOUT.total_seconds(), configuration.timeout_seconds),
+    )

@@ -1,0 +1,21 @@
+"""Time-outs and retries as data. Sources for the numbers: `docs/decisions/0003-cancel-and-deadline.md`."""
+
+from datetime import timedelta
+
+from temporalio.common import RetryPolicy
+
+HEARTBEAT = timedelta(seconds=15)
+"""A worker that is gone is noticed after this. Longer than a restart of the Temporal server takes."""
+
+BUILD_TIMEOUT = timedelta(minutes=45)
+START_TIMEOUT = timedelta(minutes=5)
+DEPLOY_TIMEOUT = timedelta(minutes=10)
+CANCEL_TIMEOUT = timedelta(minutes=10)
+COLLECT_TIMEOUT = timedelta(minutes=2)
+ATTEMPT = timedelta(minutes=2)
+"""One attempt of a short step."""
+
+RETRY = RetryPolicy(
+    initial_interval=timedelta(milliseconds=500), backoff_coefficient=2, maximum_interval=timedelta(seconds=10)
+)
+"""No limit of attempts: a step is bounded by its own time-out and by the deployment's deadline."""
