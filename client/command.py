@@ -1,0 +1,60 @@
+"""What all commands of the client share: finding the service, writing answers, making requests of what was typed."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+from pydantic import BaseModel, ValidationError
+from rich.console import Console
+
+from client.client import DeploymentsClient
+from client.discovery import find_service
+from domain.wire import Request, Wire
+
+Result = TypeVar("Result")
+Model = TypeVar("Model", bound=Request)
+
+Json = Annotated[bool, typer.Option("--json", help="Write JSON.")]
+
+console = Console(highlight=False)
+
+
+def calling(work: Callable[[DeploymentsClient], Awaitable[Result]]) -> Result:
+    """Runs `work` with a client of the service that is found from here."""
+
+    async def run() -> Result:
+        service = find_service(os.environ, Path.cwd())
+        async with DeploymentsClient(service.url, service.token) as client:
+            return await work(client)
+
+    return asyncio.run(run())
+
+
+def request(model: type[Model], **said: Any) -> Model:
+    """A request of what was said on the command line; what was not said is left to the service."""
+    try:
+        return model(**{name: value for name, value in said.items() if value is not None})
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        raise typer.BadParameter(f"{str(wrong.get('input'))[:80]!r} is not accepted: {wrong['msg']}") from None
+
+
+def write_json(found: Wire | Sequence[Wire]) -> None:
+    """One document, for people and `jq` alike."""
+    document = _document(found) if isinstance(found, BaseModel) else [_document(one) for one in found]
+    sys.stdout.write(json.dumps(document, indent=2) + "\n")
+
+
+def write_line(name: str, document: Wire) -> None:
+    """One line of JSON lines, at once."""
+    sys.stdout.write(json.dumps({name: _document(document)}) + "\n")
+    sys.stdout.flush()
+
+
+def _document(one: BaseModel) -> Any:
+    return one.model_dump(mode="json", by_alias=True)

@@ -1,0 +1,134 @@
+"""The commands about projects and their environments.
+
+Rule: a secret's value is never an argument, where every process of the machine could read it.
+"""
+
+import json
+import os
+from typing import Annotated, Any
+
+import typer
+
+from client import show
+from client.command import Json, calling, console, request, write_json
+from domain.configuration import ConfigurationChange
+from domain.errors import DeploymentError, ErrorCode
+from domain.page import PageRequest
+from domain.project import CreateEnvironmentRequest, CreateProjectRequest
+
+project_app = typer.Typer(help="Projects: what is deployed, and how it is built.", no_args_is_help=True)
+env_app = typer.Typer(help="Environments: where a project is deployed to.", no_args_is_help=True)
+
+ProjectOption = Annotated[str, typer.Option("--project", "-p", help="The project's id.")]
+Text = str | None
+
+
+@project_app.command("create")
+def create_project(
+    *,
+    project: Annotated[str, typer.Argument(metavar="PROJECT", help="Its id: a-z, 0-9 and '-'.")],
+    repository: Annotated[Text, typer.Option(help="Where git fetches it from.")] = None,
+    name: Annotated[Text, typer.Option(help="For people; else the id.")] = None,
+    provider: Annotated[str, typer.Option(help="Who builds and publishes it.")] = "internal",
+    provider_settings: Annotated[Text, typer.Option(help="What the provider wants to know, as JSON.")] = None,
+    install_command: Annotated[Text, typer.Option(help="Else recognised.")] = None,
+    build_command: Annotated[Text, typer.Option(help="Else recognised.")] = None,
+    output_directory: Annotated[Text, typer.Option(help="What the build makes; else recognised.")] = None,
+    root_directory: Annotated[Text, typer.Option(help="Of the site, in a repository of several.")] = None,
+    framework: Annotated[Text, typer.Option(help="Else recognised.")] = None,
+    node_version: Annotated[Text, typer.Option(help="Else the repository's or the newest installed.")] = None,
+    variable: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="For the build.")] = None,
+    secret: Annotated[list[str] | None, typer.Option(metavar="NAME", help="From the variable of that name.")] = None,
+    concurrency: Annotated[Text, typer.Option(help="reject, queue, supersede or parallel.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Create a project; it gets the environment `production`."""
+    configuration = request(
+        ConfigurationChange,
+        install_command=install_command,
+        build_command=build_command,
+        output_directory=output_directory,
+        root_directory=root_directory,
+        framework=framework,
+        node_version=node_version,
+        environment_variables=_variables(variable),
+        secrets=_secrets(secret),
+    )
+    wanted = request(
+        CreateProjectRequest,
+        id=project,
+        name=name,
+        provider=provider,
+        provider_settings=_settings(provider_settings),
+        repository_url=repository,
+        configuration=configuration,
+        concurrency=concurrency,
+    )
+    made = calling(lambda client: client.create_project(wanted))
+    write_json(made) if as_json else console.print(show.plain(made.id))
+
+
+def _variables(said: list[str] | None) -> dict[str, str] | None:
+    for one in said or []:
+        if "=" not in one:
+            raise typer.BadParameter(f"{one!r} is not NAME=VALUE", param_hint="--variable")
+    return dict(one.split("=", 1) for one in said) if said else None
+
+
+def _secrets(names: list[str] | None) -> dict[str, str] | None:
+    for name in names or []:
+        if name not in os.environ:
+            raise typer.BadParameter(f"there is no variable {name} to take it from", param_hint="--secret")
+    return {name: os.environ[name] for name in names} if names else None
+
+
+def _settings(said: str | None) -> dict[str, Any] | None:
+    try:
+        return json.loads(said) if said else None
+    except ValueError as error:
+        raise typer.BadParameter(f"not JSON: {error}", param_hint="--provider-settings") from None
+
+
+@project_app.command("list")
+def list_projects(
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100)] = 20, as_json: Json = False
+) -> None:
+    """The newest projects."""
+    found = calling(lambda client: client.list_projects(PageRequest(limit=limit)))
+    write_json(found) if as_json else show.show_projects(console, found.items)
+
+
+@project_app.command("show")
+def show_project(
+    project: Annotated[str, typer.Argument(metavar="PROJECT", help="The project's id.")], as_json: Json = False
+) -> None:
+    """One project."""
+    found = calling(lambda client: client.get_project(project))
+    if found is None:
+        raise DeploymentError(ErrorCode.PROJECT_NOT_FOUND, f"there is no project {project}")
+    write_json(found) if as_json else show.show_project(console, found)
+
+
+@env_app.command("create")
+def create_environment(
+    *,
+    project: ProjectOption,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Part of the site's host name.")],
+    kind: Annotated[str, typer.Option("--type", help="production, staging, preview or development.")] = "preview",
+    concurrency: Annotated[Text, typer.Option(help="reject, queue, supersede or parallel; else the project's.")] = None,
+    default: Annotated[bool, typer.Option("--default", help="Deployed to where no environment is named.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Create an environment."""
+    wanted = request(
+        CreateEnvironmentRequest, name=name, type=kind, concurrency=concurrency, is_default=default or None
+    )
+    made = calling(lambda client: client.create_environment(project, wanted))
+    write_json(made) if as_json else console.print(show.plain(made.id))
+
+
+@env_app.command("list")
+def list_environments(project: ProjectOption, as_json: Json = False) -> None:
+    """A project's environments."""
+    found = calling(lambda client: client.list_environments(project))
+    write_json(found) if as_json else show.show_environments(console, found)

@@ -1,0 +1,122 @@
+"""How things look on a terminal.
+
+Rule: what comes from outside (messages, names, log lines) is printed as text: never as markup, never as a terminal's
+control sequence.
+"""
+
+import re
+from collections.abc import Iterable
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from domain.deployment import Deployment
+from domain.log import DeploymentLog, LogLevel
+from domain.project import Environment, Project
+from domain.states import Status
+
+EXIT_CODE_OF = {Status.SUCCEEDED: 0, Status.FAILED: 1, Status.CANCELED: 3, Status.TIMEOUT: 4}
+
+_COLOR_OF = {Status.SUCCEEDED: "green", Status.FAILED: "red", Status.CANCELED: "yellow", Status.TIMEOUT: "red"}
+_COLOR_OF_LEVEL = {LogLevel.ERROR: "red", LogLevel.WARN: "yellow", LogLevel.DEBUG: "dim"}
+_CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def plain(text: object, style: str = "") -> Text:
+    return Text(_CONTROL.sub("", str(text)), style)
+
+
+def status_text(deployment: Deployment) -> Text:
+    waiting = f" (waits for {deployment.waiting_on})" if deployment.waiting_on else ""
+    return plain(deployment.status + waiting, _COLOR_OF.get(deployment.status, "cyan"))
+
+
+def log_text(line: DeploymentLog) -> Text:
+    text = plain(f"{line.step or line.source:>8} ", "dim")
+    return text.append_text(plain(line.message, _COLOR_OF_LEVEL.get(line.level, "")))
+
+
+def show_deployment(console: Console, deployment: Deployment) -> None:
+    repository = deployment.metadata.repository
+    rows = {
+        "deployment": deployment.id,
+        "project": f"{deployment.project_id}, {deployment.configuration.environment} no. {deployment.sequence}",
+        "status": status_text(deployment),
+        "ref": deployment.source_ref,
+        "commit": repository and repository.commit and f"{repository.commit[:12]}  {_first_line(repository.message)}",
+        "message": deployment.message,
+        "by": deployment.triggered_by,
+        "created": deployment.created_at.isoformat(" ", "seconds"),
+        "duration": None if deployment.duration is None else f"{deployment.duration:.1f} s",
+        "url": deployment.deployment_url,
+        "preview": ", ".join(deployment.preview_urls),
+        "temporal": deployment.links.temporal,
+    }
+    _show_rows(console, rows)
+    show_failure(console, deployment)
+
+
+def _show_rows(console: Console, rows: dict[str, object]) -> None:
+    grid = Table.grid(padding=(0, 2))
+    for name, value in rows.items():
+        if value:
+            grid.add_row(plain(name, "dim"), value if isinstance(value, Text) else plain(value))
+    console.print(grid)
+
+
+def show_failure(console: Console, deployment: Deployment) -> None:
+    error = deployment.error
+    if error is None:
+        return
+    ended = "" if error.exit_code is None else f" (exit code {error.exit_code})"
+    console.print(plain(f"{error.code}: {error.message}{ended}", "red"))
+    for line in error.log_excerpt:
+        console.print(plain(f"  {line}", "dim"))
+    if error.hint:
+        console.print(plain(error.hint))
+
+
+def show_deployments(console: Console, deployments: Iterable[Deployment]) -> None:
+    rows = (
+        (
+            plain(one.id),
+            plain(f"{one.configuration.environment} {one.sequence}"),
+            status_text(one),
+            plain(one.source_ref),
+            plain((one.commit_sha or "")[:12]),
+            plain(one.created_at.isoformat(" ", "seconds")),
+            plain("" if one.duration is None else f"{one.duration:.1f} s"),
+        )
+        for one in deployments
+    )
+    _show_table(console, ("deployment", "environment", "status", "ref", "commit", "created", "duration"), rows)
+
+
+def show_projects(console: Console, projects: Iterable[Project]) -> None:
+    rows = ((plain(one.id), plain(one.provider), plain(one.repository_url or ""), plain(one.name)) for one in projects)
+    _show_table(console, ("project", "provider", "repository", "name"), rows)
+
+
+def show_project(console: Console, project: Project) -> None:
+    rows = {name: value for name, value in project.model_dump(mode="json", by_alias=True).items() if value != {}}
+    _show_rows(console, dict(rows))
+
+
+def show_environments(console: Console, environments: Iterable[Environment]) -> None:
+    rows = (
+        (plain(one.id), plain(one.name), plain(one.type), plain("default" if one.is_default else ""))
+        for one in environments
+    )
+    _show_table(console, ("environment", "name", "type", ""), rows)
+
+
+def _show_table(console: Console, heads: tuple[str, ...], rows: Iterable[tuple[Text, ...]]) -> None:
+    table = Table(*heads, box=None, header_style="dim", pad_edge=False)
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+
+
+def _first_line(text: str | None) -> str:
+    return (text or "").partition("\n")[0]
