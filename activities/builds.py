@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from temporalio import activity
 
 from activities.failures import failing_plainly
-from activities.heartbeat import beating
+from activities.heartbeat import beating, carried_through
 from activities.mask import Mask
 from activities.pump import LogPump
 from activities.steps import BuildOutcome, BuildStep, StartBuild
@@ -46,6 +46,7 @@ class BuildActivities:
 
     @activity.defn
     @beating
+    @carried_through
     @failing_plainly
     async def start_build(self, step: StartBuild) -> Build:
         """Asks the provider for the build of this deployment; the one that is there counts."""
@@ -74,6 +75,7 @@ class BuildActivities:
 
     @activity.defn
     @beating
+    @carried_through
     @failing_plainly
     async def publish_build(self, step: BuildStep) -> None:
         """Makes what was built reachable and writes down where."""

@@ -25,6 +25,20 @@ def beating(step: Callable[Parameters, Awaitable[Answer]]) -> Callable[Parameter
     return alive
 
 
+def carried_through(step: Callable[Parameters, Awaitable[Answer]]) -> Callable[Parameters, Awaitable[Answer]]:
+    """Once begun, `step` is brought to its end, whatever cancel arrives: better a late side effect than half of one."""
+
+    @functools.wraps(step)
+    async def whole(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Answer:
+        task = asyncio.ensure_future(step(*args, **kwargs))
+        while not task.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([task])
+        return task.result()
+
+    return whole
+
+
 @contextlib.asynccontextmanager
 async def _beats() -> AsyncIterator[None]:
     task = asyncio.create_task(_beat())

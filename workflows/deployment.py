@@ -20,7 +20,7 @@ with workflow.unsafe.imports_passed_through():
     from domain.errors import RETRYABLE, ErrorCode
     from domain.result import BuildReport, DeploymentWarning, Failure
     from domain.states import Status
-    from workflows.guard import Guard, shielded
+    from workflows.guard import Guard, shielded, to_its_end
     from workflows.plan import BUILD_QUEUE, DeploymentPlan
     from workflows.policies import (
         ATTEMPT,
@@ -35,13 +35,15 @@ with workflow.unsafe.imports_passed_through():
 
 
 STATUS_OF_STAGE = {"failed": Status.FAILED, "canceled": Status.CANCELED, "timeout": Status.TIMEOUT}
+WAIT = workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED
+"""A step that is canceled is waited for: it must not write after the deployment has ended."""
 _SLACK = timedelta(minutes=1)
 """What following may take longer than the build itself: the steps inside enforce the precise time."""
 
 Answer = TypeVar("Answer")
 
 
-@workflow.defn(failure_exception_types=[Exception])
+@workflow.defn
 class DeploymentWorkflow:
     @workflow.init
     def __init__(self, plan: DeploymentPlan) -> None:
@@ -63,7 +65,7 @@ class DeploymentWorkflow:
         try:
             async with asyncio.timeout(self._plan.timeout_seconds) as deadline:
                 return await self._deploy(Guard(deadline))
-        except (asyncio.CancelledError, TimeoutError, ActivityError) as error:
+        except (asyncio.CancelledError, Exception) as error:  # noqa: BLE001 - a bug of ours, too, has to end in the record
             if workflow.cancellation_reason() is not None:
                 return self._canceled()
             if deadline.expired():
@@ -71,7 +73,7 @@ class DeploymentWorkflow:
             return self._failed(error)
 
     async def _deploy(self, guard: Guard) -> Ending:
-        self._build = build = await shielded(self._start_build())
+        self._build = build = await self._start_build()
         guard.check()
         self._show(Status.BUILDING)
         self._outcome = outcome = await self._follow_build(build)
@@ -81,12 +83,12 @@ class DeploymentWorkflow:
         if not self._plan.skip_deploy:
             self._show(Status.DEPLOYING)
             # The point of no return: what is published has succeeded, even when a cancel came meanwhile.
-            await shielded(self._publish_build(build))
+            await self._publish_build(build)
         return Ending(status=Status.SUCCEEDED)
 
     async def _start_build(self) -> Build:
         plan = self._plan
-        return await workflow.execute_activity_method(
+        step = workflow.start_activity_method(
             BuildActivities.start_build,
             StartBuild(
                 deployment_id=plan.deployment_id,
@@ -95,8 +97,10 @@ class DeploymentWorkflow:
             ),
             task_queue=BUILD_QUEUE,
             summary=f"{plan.provider}: {plan.source_ref}",
+            cancellation_type=WAIT,
             **_bounds(START_TIMEOUT),
         )
+        return await to_its_end(step)
 
     async def _follow_build(self, build: Build) -> BuildOutcome:
         limit = timedelta(seconds=self._plan.build_timeout_seconds) + _SLACK
@@ -105,18 +109,20 @@ class DeploymentWorkflow:
             self._step(build),
             task_queue=build.task_queue or BUILD_QUEUE,
             summary=f"build {build.build_id}",
-            cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+            cancellation_type=WAIT,
             **{**_bounds(limit), "start_to_close_timeout": limit},
         )
 
     async def _publish_build(self, build: Build) -> None:
-        await workflow.execute_activity_method(
+        step = workflow.start_activity_method(
             BuildActivities.publish_build,
             self._step(build),
             task_queue=build.task_queue or BUILD_QUEUE,
             summary=f"{self._plan.environment} of {self._plan.project_id}",
+            cancellation_type=WAIT,
             **_bounds(DEPLOY_TIMEOUT),
         )
+        await to_its_end(step)
 
     async def _stop_build(self, build: Build) -> None:
         """Ends a build that may still run. One that cannot be stopped does not keep the deployment from ending."""
@@ -216,12 +222,8 @@ def _failure_of(error: BaseException, phase: str) -> Failure:
     cause = error.cause if isinstance(error, ActivityError) else error
     if not isinstance(cause, ApplicationError) or cause.type not in set(ErrorCode):
         # A step that ran out of its time, or a bug of ours: the details are in Temporal's history and in the logs.
-        message = f"the step did not come to an end: {type(cause).__name__ if cause else 'unknown'}"
-        return Failure(
-            code=ErrorCode.DEPLOY_FAILED if phase == Status.DEPLOYING else ErrorCode.INTERNAL,
-            message=message,
-            phase=phase,
-        )
+        message = f"the step did not come to an end: {type(cause).__name__}"
+        return Failure(code=ErrorCode.INTERNAL, message=message, phase=phase, retryable=True)
     details = cause.details[0] if cause.details and isinstance(cause.details[0], dict) else {}
     return Failure.model_validate(
         {"phase": phase, **details, "code": cause.type, "message": cause.message, "retryable": cause.type in RETRYABLE}

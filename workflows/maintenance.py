@@ -23,7 +23,7 @@ CLEAN_UP_EVERY = timedelta(hours=1)
 _LIMIT = timedelta(minutes=30)
 
 
-@workflow.defn(failure_exception_types=[Exception])
+@workflow.defn
 class CleanUpWorkflow:
     @workflow.run
     async def run(self, task_queue: str) -> None:

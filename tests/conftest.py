@@ -1,0 +1,65 @@
+"""What all tests share: real PostgreSQL and real Temporal, one of each per test run, a database of its own per test."""
+
+import base64
+import itertools
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from store.database import Database, migrate
+from store.seal import Sealer
+from store.server import LocalPostgres
+from tests.servers import postgres_server, temporal_server
+
+SECRET_KEYS = "test:" + base64.b64encode(bytes(32)).decode()
+_TEMPLATE = "headway_template"
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+async def postgres(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LocalPostgres]:
+    """A PostgreSQL server with a migrated template database."""
+    async with postgres_server(tmp_path_factory.mktemp("servers")) as server:
+        await _create(server, _TEMPLATE, template="template1")
+        await migrate(server.url(_TEMPLATE))
+        yield server
+
+
+@pytest.fixture(scope="session")
+async def temporal(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+    """The address of a Temporal server."""
+    async with temporal_server(tmp_path_factory.mktemp("servers")) as address:
+        yield address
+
+
+@pytest.fixture
+async def database_url(postgres: LocalPostgres) -> str:
+    """The address of an empty, migrated database that no other test uses."""
+    name = f"test_{next(_numbers)}"
+    await _create(postgres, name, template=_TEMPLATE)
+    return postgres.url(name)
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    async with Database(database_url) as opened:
+        yield opened
+
+
+@pytest.fixture
+def sealer() -> Sealer:
+    return Sealer(SECRET_KEYS)
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A stack that runs here, or its variables, must not be found by a test."""
+    for name in ("HEADWAY_API_URL", "HEADWAY_TOKEN", "HEADWAY_DATABASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+
+
+async def _create(server: LocalPostgres, name: str, template: str) -> None:
+    async with await psycopg.AsyncConnection.connect(server.url("postgres"), autocommit=True) as connection:
+        await connection.execute(f"create database {name} template {template}".encode())

@@ -1,0 +1,57 @@
+"""Stores on a database of the test's own, and a project to deploy."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from domain.log import LogLine
+from domain.project import CreateProjectRequest, Project
+from store.database import Database
+from store.deployments import DeploymentStore
+from store.limits import TriggerLimiter
+from store.logs import LogStore
+from store.progress import ProgressStore
+from store.projects import ProjectStore
+from store.seal import Sealer
+
+
+@pytest.fixture
+def limiter(database: Database) -> TriggerLimiter:
+    return TriggerLimiter(database, 10)
+
+
+@pytest.fixture
+def projects(database: Database, sealer: Sealer) -> ProjectStore:
+    return ProjectStore(database, sealer)
+
+
+@pytest.fixture
+def deployments(database: Database, sealer: Sealer, limiter: TriggerLimiter) -> DeploymentStore:
+    return DeploymentStore(database, sealer, limiter)
+
+
+@pytest.fixture
+def progress(database: Database, sealer: Sealer) -> ProgressStore:
+    return ProgressStore(database, sealer)
+
+
+@pytest.fixture
+def logs(database: Database) -> LogStore:
+    return LogStore(database)
+
+
+@pytest.fixture
+async def shop(projects: ProjectStore) -> Project:
+    request = CreateProjectRequest.model_validate(
+        {
+            "id": "shop",
+            "provider": "internal",
+            "repositoryUrl": "https://git.example.org/shop.git",
+            "configuration": {"environmentVariables": {"A": "1", "NPM_TOKEN": "npm-secret"}},
+        }
+    )
+    return (await projects.create_project(request, "ada")).answer
+
+
+def line(message: str, **fields: object) -> LogLine:
+    return LogLine.model_validate({"timestamp": datetime.now(UTC), "message": message, **fields})

@@ -1,0 +1,11 @@
+"""A client of the test run's Temporal server. Tests of workflows share its task queues, so each ends its workers."""
+
+import pytest
+from temporalio.client import Client
+
+from workflows.control import connect
+
+
+@pytest.fixture(scope="session")
+async def client(temporal: str) -> Client:
+    return await connect(temporal, "default")

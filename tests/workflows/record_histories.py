@@ -1,0 +1,68 @@
+"""Records a history per ending into `histories/`: `python -m tests.workflows.record_histories ADDRESS`.
+
+To be run before a change of the workflow's steps, against a Temporal dev server; what is there is kept, so that
+yesterday's runs still have to replay.
+"""
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from temporalio.client import WorkflowFailureError
+
+from activities.steps import BuildOutcome
+from domain.errors import ErrorCode
+from domain.result import Failure
+from tests.workflows.doubles import Handle, Script, start, workers
+from workflows.control import connect
+
+HISTORIES = Path(__file__).parent / "histories"
+
+
+async def _forever() -> None:
+    await asyncio.Event().wait()
+
+
+def _failed() -> BuildOutcome:
+    return BuildOutcome(stage="failed", failure=Failure(code=ErrorCode.BUILD_FAILED, message="exit code 7"))
+
+
+async def _nothing(_: Handle, __: Script) -> None:
+    """The deployment ends by itself."""
+
+
+async def _cancel(handle: Handle, script: Script) -> None:
+    while not script.started:
+        await asyncio.sleep(0.05)
+    await asyncio.sleep(0.3)
+    await handle.cancel(reason="requested")
+
+
+ENDINGS: dict[str, tuple[Script, dict[str, object], Callable[[Handle, Script], Awaitable[None]]]] = {
+    "succeeded": (Script(), {}, _nothing),
+    "succeeded-without-publishing": (Script(), {"skip_deploy": True}, _nothing),
+    "failed": (Script(outcome=_failed()), {}, _nothing),
+    "canceled": (Script(follow=_forever), {}, _cancel),
+    "timeout": (Script(follow=_forever), {"timeout_seconds": 1}, _nothing),
+}
+
+
+async def record(address: str) -> None:
+    client = await connect(address, "default")
+    for name, (script, plan, meanwhile) in ENDINGS.items():
+        path = HISTORIES / f"{name}.json"
+        if path.exists():
+            continue
+        async with workers(client, script):
+            handle = await start(client, **plan)
+            await meanwhile(handle, script)
+            with contextlib.suppress(WorkflowFailureError):
+                await handle.result()
+        path.write_text((await handle.fetch_history()).to_json())
+
+
+if __name__ == "__main__":
+    HISTORIES.mkdir(exist_ok=True)
+    asyncio.run(record(sys.argv[1]))

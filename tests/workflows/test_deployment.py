@@ -1,0 +1,208 @@
+"""How deployments end, in Temporal's own eyes and in the record, and the traps on the way there."""
+
+import asyncio
+import random
+
+import pytest
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError
+from temporalio.exceptions import ApplicationError, CancelledError
+
+from activities.steps import BuildOutcome
+from domain.errors import ErrorCode
+from domain.result import Failure
+from domain.states import Status
+from tests.workflows.doubles import Handle, Script, record_worker, start, workers
+
+MAX_EVENTS = 40
+ANSWER_SECONDS = 20
+
+
+async def forever() -> None:
+    await asyncio.Event().wait()
+
+
+async def status_of(handle: Handle) -> WorkflowExecutionStatus | None:
+    return (await handle.describe()).status
+
+
+async def ended(handle: Handle) -> BaseException | str | None:
+    """The result, or why there is none."""
+    try:
+        return await asyncio.wait_for(handle.result(), ANSWER_SECONDS)
+    except WorkflowFailureError as failure:
+        return failure.cause
+
+
+def ending_of(script: Script, handle: Handle) -> Status:
+    return script.endings[handle.id.removeprefix("deployment-")].status
+
+
+async def test_a_deployment_that_succeeds_is_completed_with_a_short_history(client: Client) -> None:
+    script = Script()
+    async with workers(client, script):
+        handle = await start(client)
+        assert await ended(handle) == "succeeded"
+    assert await status_of(handle) == WorkflowExecutionStatus.COMPLETED
+    assert len((await handle.fetch_history()).events) <= MAX_EVENTS
+
+
+async def test_a_history_does_not_grow_with_the_build(client: Client) -> None:
+    async def build() -> None:
+        await asyncio.sleep(2)  # forty heartbeats
+
+    script = Script(follow=build)
+    async with workers(client, script):
+        handle = await start(client)
+        assert await ended(handle) == "succeeded"
+    assert len((await handle.fetch_history()).events) <= MAX_EVENTS
+
+
+async def test_skip_deploy_builds_without_publishing(client: Client) -> None:
+    script = Script()
+    async with workers(client, script):
+        handle = await start(client, skip_deploy=True)
+        assert await ended(handle) == "succeeded"
+    assert script.published == set()
+
+
+async def test_a_failed_build_fails_the_workflow_with_its_code(client: Client) -> None:
+    failure = Failure(code=ErrorCode.BUILD_FAILED, message="step build ended with exit code 7", exit_code=7)
+    script = Script(outcome=BuildOutcome(stage="failed", failure=failure))
+    async with workers(client, script):
+        handle = await start(client)
+        cause = await ended(handle)
+    assert isinstance(cause, ApplicationError)
+    assert cause.type == ErrorCode.BUILD_FAILED
+    assert await status_of(handle) == WorkflowExecutionStatus.FAILED
+    ending = script.endings[handle.id.removeprefix("deployment-")]
+    assert (ending.failure, ending.report.artifact_id) == (failure, "sha256:1")
+
+
+@pytest.mark.parametrize("step", ["start", "publish"])
+async def test_an_error_that_cannot_be_mended_fails_with_its_code_and_details(client: Client, step: str) -> None:
+    async def refuse() -> None:
+        raise ApplicationError(
+            "not yours", {"hint": "ask"}, type=ErrorCode.INSUFFICIENT_PERMISSIONS, non_retryable=True
+        )
+
+    script = Script()
+    setattr(script, step, refuse)
+    async with workers(client, script):
+        handle = await start(client)
+        await ended(handle)
+    failure = script.endings[handle.id.removeprefix("deployment-")].failure
+    assert failure is not None
+    assert (failure.code, failure.message, failure.hint) == (ErrorCode.INSUFFICIENT_PERMISSIONS, "not yours", "ask")
+
+
+async def test_figures_that_cannot_be_had_are_a_warning(client: Client) -> None:
+    async def fail() -> None:
+        raise ApplicationError("disk is gone", non_retryable=True)
+
+    script = Script(collect=fail)
+    async with workers(client, script):
+        handle = await start(client)
+        assert await ended(handle) == "succeeded"
+    [warning] = script.endings[handle.id.removeprefix("deployment-")].report.warnings
+    assert "disk is gone" in warning.message
+
+
+async def test_a_cancel_while_building_stops_the_build_and_is_told_by_temporal(client: Client) -> None:
+    script = Script(follow=forever)
+    async with workers(client, script):
+        handle = await start(client)
+        while not script.started:
+            await asyncio.sleep(0.01)
+        await handle.cancel()
+        assert isinstance(await ended(handle), CancelledError)
+    assert await status_of(handle) == WorkflowExecutionStatus.CANCELED
+    assert ending_of(script, handle) is Status.CANCELED
+    assert script.stopped == script.started
+
+
+async def test_a_cancel_before_the_first_step_is_not_lost(client: Client) -> None:
+    script = Script(follow=forever)
+    handle = await start(client)
+    await handle.cancel()
+    async with workers(client, script):
+        assert isinstance(await ended(handle), CancelledError)
+    assert ending_of(script, handle) is Status.CANCELED
+    assert script.stopped == script.started
+
+
+async def test_a_cancel_that_lands_with_a_completion_loses_neither_itself_nor_the_build(client: Client) -> None:
+    """A cancel in the same workflow task as a step's completion raises nothing, or discards the step's result."""
+    chance = random.Random(7)
+
+    async def brief() -> None:
+        await asyncio.sleep(chance.random() * 0.05)
+
+    script = Script(start=brief, follow=brief)
+
+    async def cancel_somewhen(handle: Handle) -> None:
+        await asyncio.sleep(chance.random() * 0.4)
+        await handle.cancel()
+
+    async with workers(client, script):
+        handles = [await start(client) for _ in range(40)]
+        await asyncio.gather(*(cancel_somewhen(handle) for handle in handles))
+        await asyncio.gather(*(ended(handle) for handle in handles))
+    for handle in handles:
+        identity = handle.id.removeprefix("deployment-")
+        told = WorkflowExecutionStatus.COMPLETED if identity in script.published else WorkflowExecutionStatus.CANCELED
+        assert await status_of(handle) == told
+        assert ending_of(script, handle) == ("succeeded" if identity in script.published else "canceled")
+        if identity in script.started - script.published:
+            # Stopped, or seen to have ended by itself.
+            assert identity in script.stopped or script.endings[identity].report.artifact_id
+
+
+async def test_what_is_published_has_succeeded_whatever_cancel_comes(client: Client) -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def publish() -> None:
+        begun.set()
+        await go_on.wait()
+
+    script = Script(publish=publish)
+    async with workers(client, script):
+        handle = await start(client)
+        await begun.wait()
+        await handle.cancel()
+        go_on.set()
+        assert await ended(handle) == "succeeded"
+    assert ending_of(script, handle) is Status.SUCCEEDED
+
+
+async def test_the_deadline_ends_a_deployment_as_timeout_with_its_build_stopped(client: Client) -> None:
+    script = Script(follow=forever)
+    async with workers(client, script):
+        handle = await start(client, timeout_seconds=0.5)
+        cause = await ended(handle)
+    assert isinstance(cause, ApplicationError)
+    assert cause.type == ErrorCode.TIMEOUT
+    assert ending_of(script, handle) is Status.TIMEOUT
+    assert script.stopped == script.started != set()
+
+
+@pytest.mark.parametrize("by", ["cancel", "deadline"])
+async def test_a_deployment_that_no_builder_takes_ends_at_once_all_the_same(client: Client, by: str) -> None:
+    script = Script()
+    async with record_worker(client, script):
+        handle = await start(client, timeout_seconds=60 if by == "cancel" else 0.5)
+        if by == "cancel":
+            await handle.cancel()
+        await ended(handle)
+    assert ending_of(script, handle) == ("canceled" if by == "cancel" else "timeout")
+    assert script.started == set()
+
+
+async def test_a_bug_in_the_workflow_ends_in_the_record_instead_of_wedging(client: Client) -> None:
+    """An outcome that no row of the table knows raises KeyError inside the workflow."""
+    script = Script(outcome=BuildOutcome(stage="initializing"))
+    async with workers(client, script):
+        handle = await start(client)
+        cause = await ended(handle)
+    assert isinstance(cause, ApplicationError)
+    assert cause.type == ErrorCode.INTERNAL
+    assert ending_of(script, handle) is Status.FAILED
