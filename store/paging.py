@@ -41,7 +41,8 @@ async def fetch_page(
     """
     total = (await run(connection, select(func.count().label("total")).select_from(chosen.subquery())))[0]["total"]
     key, identity = order
-    part = chosen.add_columns(key.label("page_key"))
+    # As text: it may be infinity, which Python has no moment for.
+    part = chosen.add_columns(cast(key, String).label("page_key"))
     if request.cursor is not None:
         place = tuple_(*_place(request.cursor, order))
         part = part.where(tuple_(key, identity) < place if descending else tuple_(key, identity) > place)

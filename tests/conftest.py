@@ -11,7 +11,6 @@ import pytest
 from store.database import Database, migrate
 from store.seal import Sealer
 from store.server import LocalPostgres
-from store.server import database_url as url_of
 from tests.servers import postgres_server, temporal_server
 
 SECRET_KEYS = "test:" + base64.b64encode(bytes(32)).decode()
@@ -24,7 +23,7 @@ async def postgres(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Lo
     """A PostgreSQL server with a migrated template database."""
     async with postgres_server(tmp_path_factory.mktemp("servers")) as server:
         await _create(server, _TEMPLATE, template="template1")
-        await migrate(address(server, _TEMPLATE))
+        await migrate(server.url(_TEMPLATE))
         yield server
 
 
@@ -40,7 +39,7 @@ async def database_url(postgres: LocalPostgres) -> str:
     """The address of an empty, migrated database that no other test uses."""
     name = f"test_{next(_numbers)}"
     await _create(postgres, name, template=_TEMPLATE)
-    return address(postgres, name)
+    return postgres.url(name)
 
 
 @pytest.fixture
@@ -61,10 +60,6 @@ def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
         monkeypatch.delenv(name, raising=False)
 
 
-def address(server: LocalPostgres, database: str) -> str:
-    return url_of(server.password, server.port, database)
-
-
 async def _create(server: LocalPostgres, name: str, template: str) -> None:
-    async with await psycopg.AsyncConnection.connect(address(server, "postgres"), autocommit=True) as connection:
+    async with await psycopg.AsyncConnection.connect(server.url("postgres"), autocommit=True) as connection:
         await connection.execute(f"create database {name} template {template}".encode())
