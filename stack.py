@@ -29,7 +29,7 @@ import httpx
 from rich.console import Console
 
 from providers.internal.edge import base_config
-from store.server import LocalPostgres, ServerError, database_url
+from store.server import LocalPostgres, ServerError
 
 ROOT = Path(__file__).resolve().parent
 SEARCH_ATTRIBUTES = ("HeadwayProject", "HeadwayEnvironment", "HeadwayProvider", "HeadwayStatus", "HeadwayTrigger")
@@ -198,14 +198,14 @@ class Keeper:
         for attempt in itertools.count(1):
             began = time.monotonic()
             process = await self._spawn()
-            if await self._answers(process):
+            if await self._comes_up(process):
                 self.ready.set()
                 self.answers = True
                 self._changed(self)
                 await process.wait()
             elif not self.ready.is_set() and attempt == ATTEMPTS:
                 raise StackError(f"{self.part.name} does not start; the end of {self.log}:\n{self._last_lines()}")
-            pause = 0.2 if time.monotonic() - began > 30 else min(pause * 2, 5)
+            pause = 0.2 if time.monotonic() - began > 5 else min(pause * 2, 5)
             await asyncio.sleep(pause)
 
     async def _spawn(self) -> asyncio.subprocess.Process:
@@ -229,7 +229,7 @@ class Keeper:
         self._changed(self)
         return self.process
 
-    async def _answers(self, process: asyncio.subprocess.Process) -> bool:
+    async def _comes_up(self, process: asyncio.subprocess.Process) -> bool:
         """False when it ended before; one that stays silent is killed."""
         try:
             async with asyncio.timeout(READY_SECONDS):
@@ -277,6 +277,8 @@ class Stack:
         self._lock = _lock(self.data_dir)
         self._secrets = Secrets.of(self.data_dir)
         self._ports = Ports.of(self.data_dir, port)
+        password = self._secrets.database_password
+        self._postgres = LocalPostgres.at(self.data_dir / "postgres", password, self._ports.postgres)
         self._keepers: dict[str, Keeper] = {}
         self._complete = False
 
@@ -311,9 +313,8 @@ class Stack:
     def _changed(self, keeper: Keeper) -> None:
         if self._complete:
             self._write()
-            self._console.print(
-                f"  {keeper.part.name} {'is ready again' if keeper.answers else 'ended and is started again'}"
-            )
+            news = "is ready again" if keeper.answers else "ended and is started again"
+            self._console.print(f"  {keeper.part.name} {news}")
         elif keeper.answers:
             self._console.print(f"  {keeper.part.name} is ready")
 
@@ -328,7 +329,7 @@ class Stack:
             "temporalAddress": f"127.0.0.1:{self._ports.temporal}",
             "temporalNamespace": "default",
             "temporalUiUrl": f"http://127.0.0.1:{self._ports.temporal_ui}",
-            "databaseUrl": database_url(self._secrets.database_password, self._ports.postgres),
+            "databaseUrl": self._postgres.url(),
             "edgeUrl": f"http://localhost:{self._ports.edge}",
             "pids": {name: keeper.process.pid for name, keeper in self._keepers.items() if keeper.process},
         }
@@ -336,8 +337,7 @@ class Stack:
     # --- the table of parts ---
 
     def _parts(self) -> list[Part]:
-        postgres = LocalPostgres.at(self.data_dir / "postgres", self._secrets.database_password, self._ports.postgres)
-        service, ports = self._service_environment(), self._ports
+        postgres, ports, service = self._postgres, self._ports, self._service_environment()
         python = [sys.executable, "-P", "-m"]
         listen = ["--host", "127.0.0.1", "--port", str(ports.api), "--loop", "uvloop", "--http", "httptools"]
         quiet = ["--no-access-log", "--timeout-graceful-shutdown", "1"]
@@ -440,11 +440,12 @@ class Stack:
 @contextlib.asynccontextmanager
 async def running(data_dir: Path, port: int, console: Console) -> AsyncIterator[Stack]:
     """A stack that is ready, and is stopped afterwards whatever happens."""
-    stack = Stack(data_dir, port, console)
     try:
-        await stack.start()
-        yield stack
+        stack = Stack(data_dir, port, console)
+        try:
+            await stack.start()
+            yield stack
+        finally:
+            await stack.stop()
     except ServerError as error:
         raise StackError(str(error)) from error
-    finally:
-        await stack.stop()

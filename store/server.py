@@ -45,6 +45,9 @@ class LocalPostgres:
         home = _home_of_nobody(directory, package)
         return cls(home / package.name / _PROGRAMS, home / "cluster", password, port, user="nobody")
 
+    def url(self, database: str = "headway") -> str:
+        return database_url(self.password, self.port, database)
+
     def argv(self) -> list[str]:
         settings = {"listen_addresses": "127.0.0.1", "port": self.port, "unix_socket_directories": ""}
         flags = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
@@ -87,7 +90,7 @@ class LocalPostgres:
         """Whether it answers; it has our database then."""
         try:
             async with await psycopg.AsyncConnection.connect(
-                database_url(self.password, self.port, "postgres"), autocommit=True, connect_timeout=2
+                self.url("postgres"), autocommit=True, connect_timeout=2
             ) as connection:
                 found = await connection.execute("SELECT 1 FROM pg_database WHERE datname = 'headway'")
                 if await found.fetchone() is None:
@@ -97,7 +100,7 @@ class LocalPostgres:
         return True
 
 
-def database_url(password: str, port: int, database: str = "headway") -> str:
+def database_url(password: str, port: int, database: str) -> str:
     return f"postgresql://headway:{password}@127.0.0.1:{port}/{database}"
 
 
