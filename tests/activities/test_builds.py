@@ -1,0 +1,221 @@
+"""The steps at a provider, on a real database: taken over once, written down in order, whoever dies meanwhile."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from datetime import UTC, datetime, timedelta
+from typing import ClassVar
+
+import pytest
+from temporalio.exceptions import ApplicationError
+from temporalio.testing import ActivityEnvironment
+
+from activities.builds import BuildActivities
+from activities.steps import BuildStep, StartBuild
+from domain.build import Build, BuildRequest
+from domain.deployment import Deployment, Repository, TriggerDeploymentRequest
+from domain.errors import ErrorCode
+from domain.log import DeploymentLog, LogFilter, LogLine
+from domain.project import CreateProjectRequest
+from domain.result import BuildReport, Failure
+from domain.states import Status
+from providers.base import BuildNews, Capability, Provider, Publication
+from store.database import Database
+from store.deployments import DeploymentStore
+from store.events import EventStore
+from store.limits import TriggerLimiter
+from store.logs import LogStore
+from store.progress import ProgressStore
+from store.projects import ProjectStore
+from store.seal import Sealer
+
+LINES = 20
+
+
+class Scripted(Provider):
+    """A provider whose builds say twenty lines, `at_a_time`, and end as `failure` says."""
+
+    name = "scripted"
+    capabilities: ClassVar[frozenset[Capability]] = frozenset()
+
+    def __init__(self, at_a_time: int = 3, failure: Failure | None = None) -> None:
+        self.at_a_time = at_a_time
+        self.failure = failure
+        self.running: set[str] = set()
+        self.asked: list[BuildRequest] = []
+        self.go_on = asyncio.Event()
+        self.go_on.set()
+
+    async def start_build(self, request: BuildRequest) -> Build:
+        self.asked.append(request)
+        self.running.add(request.deployment_id)
+        await self.go_on.wait()
+        return Build(
+            deployment_id=request.deployment_id,
+            project_id="shop",
+            environment="production",
+            build_id="b1",
+            task_queue="q",
+        )
+
+    async def follow_build(self, build: Build, cursor: str) -> AsyncGenerator[BuildNews, None]:
+        repository = Repository(url="https://x/y", branch="main", commit="f" * 40)
+        told = int(cursor or 0)
+        while told < LINES:
+            upto = min(LINES, told + self.at_a_time)
+            lines = [_line(f"line {number} npm-secret") for number in range(told + 1, upto + 1)]
+            told = upto
+            yield BuildNews(cursor=str(told), lines=lines, stage="building", repository=repository)
+            await asyncio.sleep(0)
+        yield BuildNews(cursor=str(told), stage="failed" if self.failure else "built", failure=self.failure)
+
+    async def cancel_build(self, build: Build) -> None:
+        self.running.discard(build.deployment_id)
+
+    async def publish_build(self, build: Build) -> Publication:
+        return Publication(deployment_url="https://shop.example.org/", lines=[_line("published", source="deploy")])
+
+    async def collect_report(self, build: Build) -> BuildReport:
+        return BuildReport(artifact_id="sha256:1")
+
+
+def _line(message: str, **fields: object) -> LogLine:
+    return LogLine.model_validate({"timestamp": datetime.now(UTC), "message": message, **fields})
+
+
+class Bench:
+    """A deployment that was accepted, and the steps at its provider."""
+
+    def __init__(self, database: Database, sealer: Sealer, provider: Scripted) -> None:
+        self.deployments = DeploymentStore(database, sealer, TriggerLimiter(database, 10))
+        self.logs = LogStore(database)
+        self.events = EventStore(database)
+        self.provider = provider
+        self.steps = BuildActivities({"scripted": provider}, ProgressStore(database, sealer), self.logs)
+        self.deployment: Deployment
+
+    async def accept(self, projects: ProjectStore) -> "Bench":
+        configuration = {"secrets": {"NPM_TOKEN": "npm-secret"}}
+        project = CreateProjectRequest.model_validate(
+            {"id": "shop", "provider": "scripted", "configuration": configuration}
+        )
+        await projects.create_project(project, "ada")
+        request = TriggerDeploymentRequest(project_id="shop", source_ref="main")
+        self.deployment = (await self.deployments.trigger(request, "ada")).answer
+        return self
+
+    async def start(self) -> BuildStep:
+        step = StartBuild(deployment_id=self.deployment.id, provider="scripted", build_timeout_seconds=60)
+        build = await ActivityEnvironment().run(self.steps.start_build, step)
+        return BuildStep(build=build, provider="scripted", build_timeout_seconds=60)
+
+    async def log(self) -> list[DeploymentLog]:
+        return await self.logs.page(self.deployment.id, LogFilter(), limit=1000)
+
+    async def now(self) -> Deployment:
+        return await self.deployments.get(self.deployment.id)
+
+
+@pytest.fixture
+async def bench(database: Database, sealer: Sealer) -> Bench:
+    return await Bench(database, sealer, Scripted()).accept(ProjectStore(database, sealer))
+
+
+async def test_starting_hands_the_secrets_over_and_writes_the_build_down(bench: Bench) -> None:
+    await bench.start()
+    now = await bench.now()
+    assert (now.status, now.build_id) == (Status.INITIALIZING, "b1")
+    assert bench.provider.asked[0].secrets == {"NPM_TOKEN": "npm-secret"}
+
+
+async def test_following_takes_every_line_over_once_masked_and_in_order(bench: Bench) -> None:
+    step = await bench.start()
+    outcome = await ActivityEnvironment().run(bench.steps.follow_build, step)
+    assert outcome.stage == "built"
+    assert [line.message for line in await bench.log()] == [f"line {number} ***" for number in range(1, LINES + 1)]
+    now = await bench.now()
+    assert (now.status, now.commit_sha) == (Status.BUILDING, "f" * 40)
+
+
+async def test_two_workers_that_follow_at_once_store_each_line_once(bench: Bench) -> None:
+    """A worker whose heartbeat came late follows on beside the one that has taken over."""
+    step = await bench.start()
+    outcomes = await asyncio.gather(
+        *(asyncio.wait_for(ActivityEnvironment().run(bench.steps.follow_build, step), 20) for _ in range(3))
+    )
+    assert {outcome.stage for outcome in outcomes} == {"built"}
+    assert [line.message for line in await bench.log()] == [f"line {number} ***" for number in range(1, LINES + 1)]
+
+
+async def test_an_operator_sees_the_last_lines_without_secrets(bench: Bench) -> None:
+    beats: list[object] = []
+    environment = ActivityEnvironment()
+    environment.on_heartbeat = lambda *details: beats.append(details[0])
+    await environment.run(bench.steps.follow_build, await bench.start())
+    assert beats[-1] == {
+        "stage": "built",
+        "step": None,
+        "cursor": "20",
+        "lastLines": [f"line {n} ***" for n in (18, 19, 20)],
+    }
+
+
+async def test_a_failure_is_told_without_secrets(database: Database, sealer: Sealer) -> None:
+    failure = Failure(code=ErrorCode.BUILD_FAILED, message="npm-secret is wrong", log_excerpt=["x npm-secret"])
+    bench = await Bench(database, sealer, Scripted(failure=failure)).accept(ProjectStore(database, sealer))
+    outcome = await ActivityEnvironment().run(bench.steps.follow_build, await bench.start())
+    assert outcome.failure is not None
+    assert (outcome.failure.message, outcome.failure.log_excerpt) == ("*** is wrong", ["x ***"])
+
+
+async def test_a_build_that_is_overdue_is_told_as_timeout(bench: Bench) -> None:
+    step = (await bench.start()).model_copy(update={"build_timeout_seconds": 0.0})
+    outcome = await ActivityEnvironment().run(bench.steps.follow_build, step)
+    assert outcome.stage == "timeout"
+    assert outcome.failure is not None
+    assert outcome.failure.code == ErrorCode.TIMEOUT
+
+
+async def test_canceling_stops_the_build_and_takes_its_last_lines_over(bench: Bench) -> None:
+    step = await bench.start()
+    await ActivityEnvironment().run(bench.steps.cancel_build, step)
+    assert bench.provider.running == set()
+    assert len(await bench.log()) == LINES
+
+
+async def test_publishing_twice_says_its_lines_once(bench: Bench) -> None:
+    step = await bench.start()
+    for _ in range(2):
+        await ActivityEnvironment().run(bench.steps.publish_build, step)
+    assert [line.message for line in await bench.log()] == ["published"]
+    now = await bench.now()
+    assert (now.status, now.deployment_url) == (Status.DEPLOYING, "https://shop.example.org/")
+
+
+async def test_a_start_that_has_begun_is_carried_through_a_cancel(bench: Bench) -> None:
+    environment = ActivityEnvironment()
+    step = StartBuild(deployment_id=bench.deployment.id, provider="scripted", build_timeout_seconds=60)
+    bench.provider.go_on.clear()
+    running = asyncio.ensure_future(environment.run(bench.steps.start_build, step))
+    while not bench.provider.asked:
+        await asyncio.sleep(0.01)
+    environment.cancel()
+    await asyncio.sleep(0.05)
+    bench.provider.go_on.set()
+    assert (await running).build_id == "b1"
+
+
+async def test_a_provider_that_is_not_here_is_a_plain_refusal(bench: Bench) -> None:
+    step = StartBuild(deployment_id=bench.deployment.id, provider="acme", build_timeout_seconds=60)
+    with pytest.raises(ApplicationError, match="no provider 'acme'; it has scripted") as refused:
+        await ActivityEnvironment().run(bench.steps.start_build, step)
+    assert refused.value.non_retryable
+
+
+async def test_following_is_canceled_at_once(bench: Bench) -> None:
+    bench.provider.at_a_time = 0  # says nothing, for ever
+    environment = ActivityEnvironment()
+    running = asyncio.ensure_future(environment.run(bench.steps.follow_build, await bench.start()))
+    await asyncio.sleep(0.1)
+    environment.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(running, timedelta(seconds=5).total_seconds())
