@@ -9,6 +9,8 @@ from domain.deployment import ProjectId, ProviderName
 from domain.wire import Request, Timestamp, Wire
 
 Concurrency = Literal["reject", "queue", "supersede", "parallel"]
+OfferedConcurrency = Literal["reject", "parallel"]
+"""What can be asked for today: a policy that would not be kept is refused."""
 EnvironmentType = Literal["production", "staging", "preview", "development"]
 EnvironmentName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 """A DNS label: it is part of the site's host name."""
@@ -54,7 +56,7 @@ class CreateProjectRequest(Request):
     provider_settings: dict[str, Any] = Field(default_factory=dict)
     repository_url: str | None = Field(default=None, max_length=2048)
     configuration: ConfigurationChange = Field(default_factory=ConfigurationChange)
-    concurrency: Concurrency = "reject"
+    concurrency: OfferedConcurrency = "reject"
 
 
 class UpdateProjectRequest(Request):
@@ -62,7 +64,7 @@ class UpdateProjectRequest(Request):
     provider_settings: dict[str, Any] | None = None
     repository_url: str | None = Field(default=None, max_length=2048)
     configuration: ConfigurationChange | None = None
-    concurrency: Concurrency | None = None
+    concurrency: OfferedConcurrency | None = None
 
 
 class CreateEnvironmentRequest(Request):
@@ -70,7 +72,7 @@ class CreateEnvironmentRequest(Request):
     type: EnvironmentType = "preview"
     configuration: ConfigurationChange = Field(default_factory=ConfigurationChange)
     is_default: bool = False
-    concurrency: Concurrency | None = None
+    concurrency: OfferedConcurrency | None = None
 
 
 class UpdateEnvironmentRequest(Request):
@@ -79,4 +81,4 @@ class UpdateEnvironmentRequest(Request):
     is_default: Literal[True] | None = Field(
         default=None, description="true makes it the default; another one takes it away"
     )
-    concurrency: Concurrency | None = None
+    concurrency: OfferedConcurrency | None = None
