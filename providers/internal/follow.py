@@ -1,0 +1,68 @@
+"""Reads what a supervisor writes, as news. A reader's place in the log is a number of bytes, which is its cursor.
+
+Rule: the state is read before the lines, so that all lines come before a final stage.
+"""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from domain.log import LogLine
+from providers.base import BuildNews
+from providers.internal.builds import BuildDirectory, BuildState
+
+MOST_LINES = 1000
+_CHUNK = 1024 * 1024
+"""More than the longest line there can be, so that a chunk holds at least one."""
+
+_LINES = TypeAdapter(list[LogLine])
+
+
+@dataclass(frozen=True)
+class Page:
+    lines: list[LogLine]
+    offset: int
+    complete: bool
+
+
+def read_lines(log: Path, offset: int) -> Page:
+    """Whole lines from `offset` on; `complete` when these are all there are now."""
+    try:
+        with log.open("rb") as file:
+            file.seek(offset)
+            chunk = file.read(_CHUNK)
+    except FileNotFoundError:
+        return Page([], offset, complete=True)
+    rows = chunk.split(b"\n")[:-1]
+    taken = rows[:MOST_LINES]
+    size = sum(len(row) + 1 for row in taken)
+    return Page(
+        _LINES.validate_json(b"[" + b",".join(taken) + b"]"), offset + size, complete=size == len(chunk) < _CHUNK
+    )
+
+
+class Follower:
+    def __init__(self, build: BuildDirectory, cursor: str) -> None:
+        self.build = build
+        self.offset = int(cursor) if cursor.isdecimal() else 0
+        self._told_at = 0.0
+        self._told: BuildState | None = None
+
+    def news(self, state: BuildState) -> BuildNews | None:
+        """What is new; None when nothing is and it is not yet time to say so."""
+        page = read_lines(self.build.log, self.offset)
+        over = state.ended and page.complete
+        due = time.monotonic() - self._told_at >= 1 or state != self._told
+        if not (page.lines or over or due):
+            return None
+        self.offset, self._told, self._told_at = page.offset, state, time.monotonic()
+        return BuildNews(
+            cursor=str(self.offset),
+            lines=page.lines,
+            stage=state.stage if over or not state.ended else "building",
+            step=state.step,
+            repository=state.repository,
+            failure=state.failure if over else None,
+        )

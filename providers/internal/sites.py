@@ -1,0 +1,85 @@
+"""Which host serves which release: the truth, on disk. The edge is told it, and told again when it has forgotten.
+
+Rule: who changes a site holds the lock from before the edge is told until it is written down here.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Literal
+
+from domain.errors import DeploymentError, ErrorCode
+from domain.wire import Wire
+from providers.internal.builds import replace
+
+_HOST = re.compile(r"(?=.{1,253}$)[a-z0-9][a-z0-9-]{0,62}(\.[a-z0-9][a-z0-9-]{0,62})+")
+
+
+class Site(Wire):
+    host: str
+    kind: Literal["production", "preview"]
+    deployment_id: str
+    project_id: str
+    environment: str
+
+
+class Sites:
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def get(self, host: str) -> Site | None:
+        try:
+            return Site.model_validate_json(self._file(host).read_bytes())
+        except FileNotFoundError:
+            return None
+
+    def all(self) -> list[Site]:
+        files = sorted(self.root.glob("[a-z0-9]*.json"))
+        return [Site.model_validate_json(file.read_bytes()) for file in files]
+
+    def put(self, site: Site) -> None:
+        self.root.mkdir(parents=True, exist_ok=True)
+        replace(self._file(site.host), site.model_dump_json(by_alias=True))
+
+    def remove(self, host: str) -> None:
+        self._file(host).unlink(missing_ok=True)
+
+    @contextlib.asynccontextmanager
+    async def lock(self) -> AsyncIterator[None]:
+        """One at a time, over all processes of this host; released by a death too."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self.root / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            while not _taken(descriptor):  # noqa: ASYNC110  # a lock between processes tells nobody when it is free
+                await asyncio.sleep(0.02)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _file(self, host: str) -> Path:
+        return self.root / f"{safe_host(host)}.json"
+
+
+def safe_host(host: str) -> str:
+    """`host` when it is a host name of labels, in lower case.
+
+    Raises:
+        DeploymentError: invalid-request.
+    """
+    if not _HOST.fullmatch(host):
+        raise DeploymentError(
+            ErrorCode.INVALID_REQUEST, f"{host[:80]!r} is not a host name: accepted are labels of a-z, 0-9 and '-'"
+        )
+    return host
+
+
+def _taken(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,55 @@
+"""The variables of a build: what it needs to run, what is known of it, and what its configuration says. No others."""
+
+import os
+
+from domain.deployment import Repository
+from providers.internal.builds import Instructions
+from providers.internal.git import TOKEN
+from providers.internal.plan import Toolbox
+from providers.internal.source import Source
+
+_QUIET = {
+    "ASTRO_TELEMETRY_DISABLED": "1",
+    "DO_NOT_TRACK": "1",
+    "GATSBY_TELEMETRY_DISABLED": "1",
+    "NEXT_TELEMETRY_DISABLED": "1",
+    "NG_CLI_ANALYTICS": "false",
+    "NUXT_TELEMETRY_DISABLED": "1",
+    "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+    "PIP_NO_INPUT": "1",
+    "npm_config_audit": "false",
+    "npm_config_fund": "false",
+    "npm_config_progress": "false",
+    "npm_config_update_notifier": "false",
+}
+"""Nobody is there to be asked, told of news or counted."""
+
+
+def build_variables(
+    instructions: Instructions, source: Source, tools: Toolbox, repository: Repository | None
+) -> dict[str, str]:
+    """The configuration's own win; GIT_TOKEN was for the repository's server."""
+    request, cache = instructions.request, instructions.cache
+    modules = dict.fromkeys(str(place / "node_modules" / ".bin") for place in (source.root, source.top))
+    secrets = {name: value for name, value in request.secrets.items() if name != TOKEN}
+    return {
+        "PATH": os.pathsep.join([*modules, tools.path]),
+        "CI": "true",
+        "LANG": "C.UTF-8",
+        "TERM": "dumb",
+        "BUNDLE_PATH": str(tools.home / "bundle"),
+        "PIP_CACHE_DIR": str(cache / "pip"),
+        "YARN_CACHE_FOLDER": str(cache / "yarn"),
+        "npm_config_cache": str(cache / "npm"),
+        "npm_config_store_dir": str(cache / "pnpm"),
+        **_QUIET,
+        **instructions.environment,
+        "HEADWAY": "1",
+        "HEADWAY_COMMIT": (repository.commit if repository else None) or "",
+        "HEADWAY_DEPLOYMENT_ID": request.deployment_id,
+        "HEADWAY_ENVIRONMENT": request.environment,
+        "HEADWAY_PROJECT_ID": request.project_id,
+        "HEADWAY_REF": request.source_ref,
+        **request.configuration.environment_variables,
+        **secrets,
+    }
