@@ -1,0 +1,122 @@
+"""The HTTP face put together: the one place in `api/` that reads settings and chooses what the routes work with."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from fastapi import FastAPI
+from fastapi.middleware import Middleware
+
+from api import openapi, own_log, problems
+from api.background import Background
+from api.delivery import Delivery
+from api.limits import RateLimitHeaders
+from api.metrics import Metrics
+from api.middleware import BodyLimit, Observed
+from api.passes import Passes
+from api.routes import deployments, events, logs, operations, projects, tokens
+from api.services import ProviderEntry, Services
+from settings import Settings
+from store.database import Database, migrate_patiently
+from store.deployments import DeploymentStore
+from store.events import EventStore
+from store.limits import TriggerLimiter
+from store.listener import Listener
+from store.logs import LogStore
+from store.outbox import Outbox
+from store.projects import ProjectStore
+from store.seal import Sealer
+from store.tokens import TokenStore
+from workflows.control import DeploymentWorkflows
+
+PROVIDERS = (ProviderEntry(name="internal", capabilities=["cancel", "liveLogs", "repoint"], configured=True),)
+
+ROUTERS = (projects.router, deployments.router, logs.router, events.router, tokens.router, operations.router)
+
+VERSION = "1.0.0"
+"""Of what is on the wire, not of the package."""
+
+_DESCRIPTION = """\
+Deployments that survive whatever is killed: accepted is never lost, one intent is one build, one gapless log.
+
+* Creating requests take an `Idempotency-Key` header (1 to 255 printable characters, quoted or bare), or the body's
+  `idempotencyKey`. Within 24 h the same key and body get the first answer again, another body gets 422.
+* `If-Match` with an entity tag on PATCH: 412 when it was changed meanwhile. `If-None-Match` on GET: 304.
+* Every error is `application/problem+json` (RFC 9457).
+* Streams are server-sent events; with `Accept: application/x-ndjson` the same as JSON lines.
+"""
+
+
+def from_environment() -> FastAPI:
+    """For `uvicorn api.app:from_environment --factory`."""
+    settings = Settings()
+    own_log.configure(settings.log_level)
+    return create_app(settings)
+
+
+def create_app(settings: Settings) -> FastAPI:
+    services = _services(settings)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as parts:
+            await migrate_patiently(services.database.url)
+            await parts.enter_async_context(services.database)
+            if settings.first_token is not None:
+                await services.tokens.ensure_first(settings.first_token.get_secret_value())
+            await parts.enter_async_context(services.listener)
+            parts.push_async_callback(services.background.close)
+            yield
+
+    app = FastAPI(
+        title="Headway",
+        version=VERSION,
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        redirect_slashes=False,
+        redoc_url=None,
+        middleware=[
+            Middleware(Observed, metrics=services.metrics),
+            Middleware(RateLimitHeaders),
+            Middleware(BodyLimit, max_bytes=settings.max_body_bytes),
+        ],
+    )
+    app.state.services = services
+    app.state.routes = [route for router in ROUTERS for route in router.routes]
+    for router in ROUTERS:
+        app.include_router(router)
+    problems.install(app)
+    openapi.install(app, [provider.name for provider in services.providers])
+    return app
+
+
+def _services(settings: Settings) -> Services:
+    url = settings.database_url.get_secret_value()
+    database = Database(url, settings.database_pool_size)
+    sealer = Sealer(settings.secret_keys.get_secret_value())
+    limiter = TriggerLimiter(database, settings.trigger_limit)
+    page = _temporal_page(settings)
+    tokens_store = TokenStore(database, sealer)
+    workflows = DeploymentWorkflows(settings.temporal_address, settings.temporal_namespace)
+    return Services(
+        database=database,
+        projects=ProjectStore(database, sealer),
+        deployments=DeploymentStore(database, sealer, limiter, page),
+        events=EventStore(database, page),
+        logs=LogStore(database),
+        tokens=tokens_store,
+        passes=Passes(tokens_store),
+        limiter=limiter,
+        listener=Listener(url),
+        workflows=workflows,
+        delivery=Delivery(workflows, Outbox(database)),
+        providers=PROVIDERS,
+        metrics=Metrics(),
+        background=Background(),
+    )
+
+
+def _temporal_page(settings: Settings) -> str | None:
+    """Where the Temporal UI shows a workflow."""
+    if settings.temporal_ui_url is None:
+        return None
+    return f"{settings.temporal_ui_url.rstrip('/')}/namespaces/{settings.temporal_namespace}/workflows/{{workflow_id}}"

@@ -1,0 +1,54 @@
+"""Who asks, and what of it they may see. Decided here alone.
+
+Rule: what a token does not reach answers exactly like what does not exist; a missing scope is said plainly.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated
+
+from fastapi import Depends
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from api.services import Services, Wired
+from domain.errors import DeploymentError, ErrorCode
+from domain.token import EVERY_PROJECT, Scope, Token
+
+_BEARER = HTTPBearer(auto_error=False, description="A token of `POST /v1/tokens`, or the operator's first one.")
+Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]
+
+
+def _needs(scope: Scope) -> Callable[[Services, Credentials], Awaitable[Token]]:
+    async def caller(services: Wired, credentials: Credentials) -> Token:
+        token = await services.tokens.find(credentials.credentials) if credentials else None
+        if token is None:
+            raise DeploymentError(
+                ErrorCode.UNAUTHENTICATED, "send 'Authorization: Bearer TOKEN' with a token that is valid"
+            )
+        if not token.may(scope):
+            raise DeploymentError(
+                ErrorCode.INSUFFICIENT_PERMISSIONS, f"this token lacks the scope '{scope}'; it has: {_scopes(token)}"
+            )
+        return token
+
+    return caller
+
+
+def _scopes(token: Token) -> str:
+    return ", ".join(token.scopes)
+
+
+Reader = Annotated[Token, Depends(_needs(Scope.READ))]
+Deployer = Annotated[Token, Depends(_needs(Scope.DEPLOY))]
+Admin = Annotated[Token, Depends(_needs(Scope.ADMIN))]
+
+
+async def _operator(caller: Admin) -> Token:
+    if EVERY_PROJECT not in caller.projects:
+        raise DeploymentError(
+            ErrorCode.INSUFFICIENT_PERMISSIONS, "this is for tokens of all projects; this one is bound to some"
+        )
+    return caller
+
+
+Operator = Annotated[Token, Depends(_operator)]
+"""An admin of all projects."""

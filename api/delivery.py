@@ -1,0 +1,25 @@
+"""Tells Temporal what has been committed, at once and in the background.
+
+Rule: a delivery that fails is nobody's loss: what is not marked as delivered is delivered by the worker's dispatcher.
+"""
+
+from domain.deployment import Deployment
+from domain.states import Status
+from store.outbox import Outbox
+from workflows.control import DeploymentWorkflows
+
+
+class Delivery:
+    def __init__(self, workflows: DeploymentWorkflows, outbox: Outbox) -> None:
+        self._workflows = workflows
+        self._outbox = outbox
+
+    async def start(self, deployment: Deployment) -> None:
+        await self._workflows.start(deployment)
+        await self._outbox.mark_started(deployment.id)
+
+    async def cancel(self, deployment: Deployment, reason: str) -> None:
+        if deployment.status is Status.CREATED:
+            await self.start(deployment)  # a cancel that overtakes the start would find no workflow, and be lost
+        await self._workflows.cancel(deployment.id, reason)
+        await self._outbox.mark_canceled(deployment.id)

@@ -1,0 +1,187 @@
+"""Deployments: trigger, read, list, cancel, retry, result.
+
+Rule: what is accepted is committed before it is answered; telling Temporal comes after, and may fail.
+"""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+
+from api import reach
+from api.answers import json_answer, page_answer, tagged_answer
+from api.auth import Deployer, Reader
+from api.bodies import Received, body_of
+from api.describe import CREATING, GUARDED, LISTED, described, takes
+from api.idempotency import idempotent, mark
+from api.limits import tell
+from api.queries import PageQuery, Text, Truth
+from api.requests import RetryBody, TriggerBody
+from api.services import Services, Wired
+from domain.deployment import Deployment, ListDeploymentsOptions, SortBy, SortOrder
+from domain.errors import ErrorCode
+from domain.log import LogFilter
+from domain.page import Page
+from domain.result import DeploymentMetrics, DeploymentResult
+from domain.states import Status
+from store.idempotency import Outcome
+
+router = APIRouter(prefix="/v1", tags=["deployments"])
+
+_EXAMPLE: dict[str, Any] = {"projectId": "site", "sourceRef": "main", "message": "the new front page"}
+_LISTED_LINES = 20
+"""Of each deployment's log in a list with `includeLogs`: its end, which says how it went."""
+
+_ACCEPTED = ("ETag", "Location", "Idempotency-Replayed")
+_REFUSED = (
+    GUARDED,
+    CREATING,
+    ErrorCode.ALREADY_RUNNING,
+    ErrorCode.ENVIRONMENT_NOT_FOUND,
+    ErrorCode.INVALID_SOURCE_REF,
+    ErrorCode.RATE_LIMITED,
+)
+
+
+@router.post(
+    "/deployments",
+    operation_id="triggerDeployment",
+    summary="Trigger a deployment; it is durable before the answer",
+    openapi_extra=takes("TriggerDeploymentRequest", _EXAMPLE),
+    **described(202, Deployment, *_REFUSED, ErrorCode.PROJECT_NOT_FOUND, headers=_ACCEPTED, limited=True),
+)
+async def trigger_deployment(
+    request: Request,
+    services: Wired,
+    caller: Deployer,
+    body: Annotated[Received[TriggerBody], Depends(body_of(TriggerBody))],
+) -> Response:
+    project_id = (await reach.project(services, caller, body.model.project_id)).id
+    tell(request, project_id)
+    made = await services.deployments.trigger(body.model, caller.subject, idempotent(request, body, project_id))
+    return _accepted(request, services, made)
+
+
+@router.post(
+    "/deployments/{deployment_id}/retry",
+    operation_id="retryDeployment",
+    summary="Deploy once more what did not succeed, with its snapshot; the body overrides parts of it",
+    openapi_extra=takes("RetryRequest", {}, required=False),
+    **described(202, Deployment, *_REFUSED, ErrorCode.NOT_FOUND, headers=_ACCEPTED, limited=True),
+)
+async def retry_deployment(
+    request: Request,
+    services: Wired,
+    caller: Deployer,
+    deployment_id: str,
+    body: Annotated[Received[RetryBody], Depends(body_of(RetryBody, optional=True))],
+) -> Response:
+    project_id = (await reach.deployment(services, caller, deployment_id)).project_id
+    tell(request, project_id)
+    key = idempotent(request, body, project_id)
+    made = await services.deployments.retry(deployment_id, body.model, caller.subject, key)
+    return _accepted(request, services, made)
+
+
+@router.post(
+    "/deployments/{deployment_id}/cancel",
+    operation_id="cancelDeployment",
+    summary="Ask for a deployment to be canceled; asking twice changes nothing",
+    **described(202, Deployment, GUARDED, ErrorCode.NOT_FOUND, ErrorCode.CONFLICT, headers=("ETag",)),
+)
+async def cancel_deployment(request: Request, services: Wired, caller: Deployer, deployment_id: str) -> Response:
+    await reach.deployment(services, caller, deployment_id)
+    deployment = await services.deployments.request_cancel(deployment_id, caller.subject)
+    delivery = services.delivery.cancel(deployment, f"asked for by {caller.subject}")
+    services.background.start(delivery, f"cancel of {deployment.id}")
+    return tagged_answer(request, deployment, 202)
+
+
+@router.get(
+    "/deployments/{deployment_id}",
+    operation_id="getDeployment",
+    summary="One deployment",
+    **described(200, Deployment, GUARDED, ErrorCode.NOT_FOUND, headers=("ETag",), unmodified=True),
+)
+async def get_deployment(request: Request, services: Wired, caller: Reader, deployment_id: str) -> Response:
+    return tagged_answer(request, await reach.deployment(services, caller, deployment_id))
+
+
+def _options(
+    *,
+    environment_id: Annotated[Text | None, Query(alias="environmentId")] = None,
+    status: Annotated[list[Status], Query(description="any of these")] = [],  # noqa: B006  # FastAPI copies it
+    triggered_by: Annotated[Text | None, Query(alias="triggeredBy", description="a token's subject")] = None,
+    source_ref: Annotated[Text | None, Query(alias="sourceRef")] = None,
+    sort_by: Annotated[SortBy, Query(alias="sortBy")] = "createdAt",
+    sort_order: Annotated[SortOrder, Query(alias="sortOrder")] = "desc",
+    include_logs: Annotated[Truth, Query(alias="includeLogs", description="with the end of each one's log")] = False,
+) -> ListDeploymentsOptions:
+    return ListDeploymentsOptions(
+        environment_id=environment_id,
+        status=status,
+        triggered_by=triggered_by,
+        source_ref=source_ref,
+        sort_by=sort_by,
+        sort_order=sort_order,
+        include_logs=include_logs,
+    )
+
+
+@router.get(
+    "/projects/{project_id}/deployments",
+    operation_id="listDeployments",
+    summary="Deployments of a project",
+    **described(200, Page[Deployment], GUARDED, LISTED, ErrorCode.PROJECT_NOT_FOUND, headers=("Link",)),
+)
+async def list_deployments(
+    *,
+    request: Request,
+    services: Wired,
+    caller: Reader,
+    project_id: str,
+    options: Annotated[ListDeploymentsOptions, Depends(_options)],
+    page: PageQuery,
+) -> Response:
+    reach.check_project(caller, project_id)
+    found = await services.deployments.list_of_project(project_id, options, page)
+    return page_answer(request, await _with_logs(services, found) if options.include_logs else found)
+
+
+@router.get(
+    "/deployments/{deployment_id}/result",
+    operation_id="getResult",
+    summary="What a deployment has to show; null until it has ended",
+    **described(200, DeploymentResult | None, GUARDED, ErrorCode.NOT_FOUND),  # type: ignore[arg-type]  # FastAPI takes a union
+)
+async def get_result(services: Wired, caller: Reader, deployment_id: str) -> Response:
+    await reach.deployment(services, caller, deployment_id)
+    return json_answer(await services.deployments.result(deployment_id))
+
+
+@router.get(
+    "/deployments/{deployment_id}/metrics",
+    operation_id="getMetrics",
+    summary="The figures of a deployment's result; null until it has ended",
+    **described(200, DeploymentMetrics | None, GUARDED, ErrorCode.NOT_FOUND),  # type: ignore[arg-type]  # FastAPI takes a union
+)
+async def get_metrics(services: Wired, caller: Reader, deployment_id: str) -> Response:
+    await reach.deployment(services, caller, deployment_id)
+    result = await services.deployments.result(deployment_id)
+    return json_answer(result and result.metrics)
+
+
+def _accepted(request: Request, services: Services, made: Outcome[Deployment]) -> Response:
+    deployment = made.answer
+    services.metrics.triggers.labels(str(made.replayed).lower()).inc()
+    if not made.replayed:
+        services.background.start(services.delivery.start(deployment), f"start of {deployment.id}")
+    answer = tagged_answer(request, deployment, 202, {"Location": f"/v1/deployments/{deployment.id}"})
+    return mark(answer, replayed=made.replayed)
+
+
+async def _with_logs(services: Services, page: Page[Deployment]) -> Page[Deployment]:
+    items = []
+    for deployment in page.items:
+        lines = await services.logs.page(deployment.id, LogFilter(), limit=_LISTED_LINES, tail=_LISTED_LINES)
+        items.append(deployment.model_copy(update={"logs": [line.message for line in lines]}))
+    return page.model_copy(update={"items": items})

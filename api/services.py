@@ -1,0 +1,56 @@
+"""What the routes work with, put together once by `api.app` and handed to them by FastAPI's dependencies."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+from pydantic import Field
+
+from api.background import Background
+from api.delivery import Delivery
+from api.metrics import Metrics
+from api.passes import Passes
+from domain.wire import Wire
+from store.database import Database
+from store.deployments import DeploymentStore
+from store.events import EventStore
+from store.limits import TriggerLimiter
+from store.listener import Listener
+from store.logs import LogStore
+from store.projects import ProjectStore
+from store.tokens import TokenStore
+from workflows.control import DeploymentWorkflows
+
+
+class ProviderEntry(Wire):
+    """A provider that projects may name."""
+
+    name: str
+    capabilities: list[str]
+    configured: bool = Field(description="whether the operator has given what it needs")
+
+
+@dataclass(frozen=True)
+class Services:
+    database: Database
+    projects: ProjectStore
+    deployments: DeploymentStore
+    events: EventStore
+    logs: LogStore
+    tokens: TokenStore
+    passes: Passes
+    limiter: TriggerLimiter
+    listener: Listener
+    workflows: DeploymentWorkflows
+    delivery: Delivery
+    providers: tuple[ProviderEntry, ...]
+    metrics: Metrics
+    background: Background
+
+
+def _of(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services
+
+
+Wired = Annotated[Services, Depends(_of)]
