@@ -38,6 +38,9 @@ class Settings(BaseSettings):
     allow_private_addresses: bool = Field(
         default=False, description="whether git and webhooks may reach private addresses"
     )
+    build_environment: dict[str, str] = Field(
+        default_factory=dict, description="variables of every build, as JSON; for example the address of a package mirror"
+    )
     keep_releases: int = Field(default=10, description="per environment")
     keep_days: int = 30
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -87,24 +87,24 @@ def _worker(client: Client, task_queue: str, *, workflows: list[type] | None = N
     )
 
 
-def internal_provider(settings: Settings) -> Internal:
-    root = settings.data_dir.absolute()
+def internal_provider(settings: Settings, task_queue: str) -> Internal:
     return Internal(
-        root=root,
+        root=settings.data_dir,
         edge=Edge(settings.edge_admin_url, settings.edge_url, settings.sites_domain),
-        task_queue=f"{BUILD_QUEUE}-{_builder_id(root)}",
+        task_queue=task_queue,
         allow_private_addresses=settings.allow_private_addresses,
+        environment=settings.build_environment,
         keep=Retention(keep_releases=settings.keep_releases, keep_days=settings.keep_days),
     )
 
 
-def _builder_id(root: Path) -> str:
-    """The name of this host's builds: it stays with the disk that they are on, whatever the host is called."""
-    root.mkdir(parents=True, exist_ok=True)
-    path = root / "builder-id"
+def own_queue(data_dir: Path) -> str:
+    """The queue of the builds on this disk. Its name stays with the disk, whatever the host is called."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    path = data_dir / "builder-id"
     with contextlib.suppress(FileExistsError), path.open("x") as file:
         file.write(uuid4().hex[:12])
-    return path.read_text()
+    return f"{BUILD_QUEUE}-{path.read_text()}"
 
 
 async def run(settings: Settings) -> None:
@@ -133,11 +133,12 @@ async def _workers(
         control = DeploymentWorkflows(settings.temporal_address, settings.temporal_namespace)
         await parts.enter_async_context(_running(Dispatcher(Outbox(database), control).run()))
     if "builds" in settings.worker_roles:
-        internal = internal_provider(settings)
+        task_queue = own_queue(settings.data_dir)
+        internal = internal_provider(settings, task_queue)
         providers: Mapping[str, Provider] = {internal.name: internal}
         builds = BuildActivities(providers, progress, LogStore(database))
-        workers += build_workers(client, internal.task_queue, builds, MaintenanceActivities(providers))
-        await schedule_clean_up(client, internal.task_queue)
+        workers += build_workers(client, task_queue, builds, MaintenanceActivities(providers))
+        await schedule_clean_up(client, task_queue)
         await parts.enter_async_context(_running(_keep_sites(internal)))
     return workers
 
