@@ -26,10 +26,14 @@ _Json = dict[str, Any]
 
 
 class Edge:
-    """`admin_url` is `http://host:port` or `unix//path/to/socket`; `public_url` is where sites are reached."""
+    """`admin_url` is `http://host:port` or `unix//path/to/socket`; `public_url` is where sites are reached.
 
-    def __init__(self, admin_url: str, public_url: str) -> None:
+    Sites are subdomains of `sites_domain`.
+    """
+
+    def __init__(self, admin_url: str, public_url: str, sites_domain: str = "localhost") -> None:
         self.public_url = public_url.rstrip("/")
+        self.sites_domain = sites_domain
         socket = admin_url.removeprefix(_UNIX) if admin_url.startswith(_UNIX) else None
         # Caddy opens its admin endpoint anew with every change: connections are not kept, and requests take turns.
         transport = httpx.AsyncHTTPTransport(uds=socket, limits=httpx.Limits(max_keepalive_connections=0))

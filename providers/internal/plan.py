@@ -44,7 +44,7 @@ class Toolbox:
     @property
     def path(self) -> str:
         places = [self.venv / "bin", self.home / ".local" / "bin", *self.directories]
-        if self.node is not None:
+        if self.node is not None and str(self.node.directory) not in SYSTEM_PATH.split(os.pathsep):
             places.append(self.node.directory)
         return os.pathsep.join([*map(str, places), SYSTEM_PATH, str(self.python.parent)])
 
@@ -82,7 +82,9 @@ class Run:
 
 @dataclass(frozen=True)
 class Plan:
-    framework: str
+    """`framework` is None where a command of the user's own builds what no preset recognises."""
+
+    framework: str | None
     outputs: tuple[str, ...]
     install: list[Run] = field(default_factory=list)
     build: list[Run] = field(default_factory=list)
@@ -98,7 +100,7 @@ def make_plan(source: Source, configuration: DeploymentConfiguration, tools: Too
     preset = recognise(source, configuration.framework)
     directory = preset.directory(source)
     return Plan(
-        framework=preset.name,
+        framework=None if preset.name == "static" and configuration.build_command else preset.name,
         outputs=tuple(output.format(directory=directory) for output in preset.outputs),
         install=_install(source, preset, configuration, tools),
         build=_build(source, preset, configuration, tools),

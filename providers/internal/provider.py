@@ -56,7 +56,6 @@ class Internal(Provider):
         allow_private_addresses: bool = False,
         keep: Retention | None = None,
         limits: Limits | None = None,
-        sites_domain: str = "localhost",
         python: str = sys.executable,
         bubblewrap: bool = True,
         tools: Iterable[Path] = (),
@@ -68,7 +67,6 @@ class Internal(Provider):
         self.allow_private_addresses = allow_private_addresses
         self.keep = keep or Retention()
         self.limits = limits or Limits()
-        self.sites_domain = sites_domain
         self.python = python
         self.bubblewrap = bubblewrap
         self.tools = tuple(tools)
@@ -218,8 +216,8 @@ class Internal(Provider):
 
     def _sites_of(self, build: Build) -> tuple[Site, Site]:
         of = {"deployment_id": build.deployment_id, "project_id": build.project_id, "environment": build.environment}
-        preview = f"{build.deployment_id}.{self.sites_domain}".lower()
-        production = f"{build.environment}.{build.project_id}.{self.sites_domain}"
+        preview = f"{build.deployment_id}.{self.edge.sites_domain}".lower()
+        production = f"{build.environment}.{build.project_id}.{self.edge.sites_domain}"
         return Site(host=preview, kind="preview", **of), Site(host=production, kind="production", **of)
 
     async def _publish(self, site: Site) -> None:

@@ -30,7 +30,7 @@ from providers.internal.reports import read_reports
 from providers.internal.sandbox import Sandbox, find_bubblewrap
 from providers.internal.source import Source
 from providers.internal.steps import Steps, Watch
-from providers.internal.variables import build_variables
+from providers.internal.variables import build_variables, write_tool_settings
 
 _LOCK_SECONDS = 2.0
 _STAGE_OF: dict[ErrorCode, BuildStage] = {ErrorCode.CANCELED: "canceled", ErrorCode.TIMEOUT: "timeout"}
@@ -67,9 +67,10 @@ class Supervisor:
         tools.choose_node(self.request.configuration.node_version)
         plan = make_plan(source, self.request.configuration, tools)
         self._tell(stage="building", step="install", report=BuildReport(framework=plan.framework))
-        self._say("install", f"recognised: {plan.framework}")
+        self._say("install", f"recognised: {plan.framework or 'no framework'}")
         places = OutputPlaces(source, plan.outputs, frozenset(usual_sites(source)), plan.hint)
         steps = self._steps(tools.readable)
+        write_tool_settings(self.instructions, self.build.home)
         self._run(steps, "install", plan.install, source, tools)
         self._tell(step="build")
         self._run(steps, "build", plan.build, source, tools)
