@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import FastAPI
 from fastapi.middleware import Middleware
+from fastapi.routing import APIRoute
 
 from api import openapi, own_log, problems
 from api.background import Background
@@ -31,6 +32,7 @@ from workflows.control import DeploymentWorkflows
 PROVIDERS = (ProviderEntry(name="internal", capabilities=["cancel", "liveLogs", "repoint"], configured=True),)
 
 ROUTERS = (projects.router, deployments.router, logs.router, events.router, tokens.router, operations.router)
+ROUTES = [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
 
 VERSION = "1.0.0"
 """Of what is on the wire, not of the package."""
@@ -81,7 +83,7 @@ def create_app(settings: Settings) -> FastAPI:
         ],
     )
     app.state.services = services
-    app.state.routes = [route for router in ROUTERS for route in router.routes]
+    app.state.routes = ROUTES
     for router in ROUTERS:
         app.include_router(router)
     problems.install(app)

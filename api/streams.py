@@ -4,6 +4,7 @@ Rules: the wire format is decided here alone. A stream asks at least once a seco
 reads a status before it reads what is new, and ends when nothing is new after a final one.
 """
 
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from api.describe import REFERENCE
 from api.queries import Number
 from api.services import Services
 from domain.errors import DeploymentError, ErrorCode
+from domain.wire import Wire
 from store.listener import Wake
 
 NDJSON = "application/x-ndjson"
@@ -41,6 +43,9 @@ def content(name: str, model: str) -> dict[str, Any]:
     return {SSE: {"schema": {"type": "object", "oneOf": [entry, end]}}, NDJSON: {"schema": {"type": "string"}}}
 
 
+_BREAKS = re.compile("[\u0085\u2028\u2029]")
+"""Ends of lines for Unicode, and for readers that split by it (httpx, str.splitlines); JSON may escape them."""
+
 HEARTBEAT_SECONDS = 12.0
 TOKEN_CHECK_SECONDS = 1.0
 _REREAD_SECONDS = 5.0
@@ -55,11 +60,17 @@ LastEventId = Annotated[
 
 @dataclass(frozen=True)
 class Event:
-    """One entry of a stream. `cursor` is what a reader resumes after; `document` is JSON."""
+    """One entry of a stream. `cursor` is what a reader resumes after; `document` is JSON in one line."""
 
     name: str
     cursor: int
     document: str
+
+    @classmethod
+    def of(cls, name: str, cursor: int, model: Wire) -> "Event":
+        return cls(
+            name, cursor, _BREAKS.sub(lambda found: f"\\u{ord(found[0]):04x}", model.model_dump_json(by_alias=True))
+        )
 
 
 class End:

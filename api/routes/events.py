@@ -92,4 +92,4 @@ async def stream_project_events(
 
 
 def _events(changes: list[StatusChange]) -> list[Event]:
-    return [Event("deployment", change.cursor, change.deployment.model_dump_json(by_alias=True)) for change in changes]
+    return [Event.of("deployment", change.cursor, change.deployment) for change in changes]

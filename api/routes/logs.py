@@ -142,7 +142,7 @@ async def stream_logs(
         # The status first: what was written before a final one is in the page that is read after it.
         status = (await services.deployments.get(deployment.id)).status
         lines = await services.logs.page(deployment.id, wanted, limit=_MOST, after=cursor)
-        events = [Event("log", int(line.id), line.model_dump_json(by_alias=True)) for line in lines]
+        events = [Event.of("log", int(line.id), line) for line in lines]
         return events, status in TERMINAL
 
     async def entries() -> AsyncIterator[Entry]:
