@@ -20,7 +20,7 @@ $(VENV)/.ready: pyproject.toml requirements.lock
 	rm -rf $(VENV); \
 	if command -v uv >/dev/null; then \
 		uv venv --quiet --python "$$python" $(VENV); \
-		uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock; \
+		uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.lock; \
 		uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .; \
 	else \
 		"$$python" -m venv $(VENV) || { \

@@ -48,7 +48,12 @@ def up(data_dir: DataDir = Path(".headway"), port: Port = 8080) -> None:
 async def _up(data_dir: Path, port: int) -> None:
     async with stack.running(data_dir, port, console) as local:
         _print_addresses(local.description())
-        await local.wait()
+        await _stay(local)
+
+
+async def _stay(local: stack.Stack) -> None:
+    console.print("Ctrl-C stops it all.", style="dim")
+    await local.wait()
 
 
 async def _until_asked_to_stop(work: Coroutine[Any, Any, None]) -> None:
@@ -75,7 +80,6 @@ def _print_addresses(description: dict[str, Any]) -> None:
     console.print(f"  API        {description['apiUrl']}, described at {description['apiUrl']}/docs")
     console.print(f"  sites      {description['edgeUrl']}, each at its own host name")
     console.print(f"  Temporal   {description['temporalUiUrl']}")
-    console.print("Ctrl-C stops it all.", style="dim")
 
 
 # --- demo ---
@@ -106,7 +110,7 @@ async def _demo(data_dir: Path, port: int, *, leave: bool) -> None:
             console.print(f"\n[bold green]The site is at[/] {ended.deployment_url}")
             _print_addresses(local.description())
             if not leave:
-                await local.wait()
+                await _stay(local)
 
 
 class ExampleSite:
@@ -123,7 +127,7 @@ class ExampleSite:
         port = stack.free_port()
         server = Path((await self._git("--exec-path")).strip()) / "git-daemon"
         argv = [str(server), "--export-all", "--reuseaddr", "--listen=127.0.0.1", f"--port={port}"]
-        part = stack.Part("git", [*argv, f"--base-path={self.home}", str(self.home)], ready=lambda: stack.listens(port))
+        part = stack.Part("git", [*argv, f"--base-path={self.home}", str(self.home)], ready=lambda: _listens(port))
         keeper = stack.Keeper(part, self.home.parent, [], lambda _: None)
         try:
             await keeper.becomes_ready()
@@ -205,13 +209,22 @@ async def _parts() -> list[Finding]:
         name: urlsplit(said[key] if "//" in said[key] else f"//{said[key]}").port for name, key in _ADDRESS_OF.items()
     }
     findings = [
-        (port is not None and await stack.listens(port), f"{name} at port {port}", f"see {logs}/{name}.log")
+        (port is not None and await _listens(port), f"{name} at port {port}", f"see {logs}/{name}.log")
         for name, port in addresses.items()
     ]
     return [*findings, *await _readiness(said["apiUrl"])]
 
 
 _ADDRESS_OF = {"postgres": "databaseUrl", "temporal": "temporalAddress", "edge": "edgeUrl", "api": "apiUrl"}
+
+
+async def _listens(port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    writer.close()
+    return True
 
 
 async def _readiness(api_url: str) -> list[Finding]:

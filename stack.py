@@ -145,15 +145,6 @@ def _lock(data_dir: Path) -> BinaryIO:
     return held
 
 
-async def listens(port: int) -> bool:
-    try:
-        _, writer = await asyncio.open_connection("127.0.0.1", port)
-    except OSError:
-        return False
-    writer.close()
-    return True
-
-
 def executable(name: str) -> str:
     """A program that was installed with us, else one on the PATH."""
     beside = Path(sys.executable).parent / name
@@ -427,14 +418,17 @@ class Stack:
         return [executable("temporal"), "server", "start-dev", "--ui-disable-news-fetch", *words]
 
     async def _temporal_ready(self) -> bool:
-        """Whether it knows our search attributes and retention, which its own flags set for a new file alone."""
+        """Whether it knows our retention and search attributes, which its own flags set for a new file alone."""
         operator = [executable("temporal"), "operator"]
         where = ["--namespace", "default", "--address", f"127.0.0.1:{self._ports.temporal}"]
         alone = ["--disable-config-file", "--disable-config-env", "--command-timeout", "5s"]
-        names = [word for name in SEARCH_ATTRIBUTES for word in ("--name", name)]
-        return await _succeeds(
-            *operator, "search-attribute", "create", "--type", "Keyword", *names, *where, *alone
-        ) and await _succeeds(*operator, "namespace", "update", "--retention", "30d", *where, *alone)
+        if not await _succeeds(*operator, "namespace", "update", "--retention", "30d", *where, *alone):
+            return False
+        for name in SEARCH_ATTRIBUTES:  # one by one: of several in one call, only one is made
+            create = ["search-attribute", "create", "--type", "Keyword", "--name", name]
+            if not await _succeeds(*operator, *create, *where, *alone):
+                return False
+        return True
 
 
 @contextlib.asynccontextmanager

@@ -20,6 +20,7 @@ EXIT_CODE_OF = {Status.SUCCEEDED: 0, Status.FAILED: 1, Status.CANCELED: 3, Statu
 
 _COLOR_OF = {Status.SUCCEEDED: "green", Status.FAILED: "red", Status.CANCELED: "yellow", Status.TIMEOUT: "red"}
 _COLOR_OF_LEVEL = {LogLevel.ERROR: "red", LogLevel.WARN: "yellow", LogLevel.DEBUG: "dim"}
+_WIDTH_OF_FILES = 240
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
@@ -85,7 +86,7 @@ def show_deployments(console: Console, deployments: Iterable[Deployment]) -> Non
             status_text(one),
             plain(one.source_ref),
             plain((one.commit_sha or "")[:12]),
-            plain(one.created_at.isoformat(" ", "seconds")),
+            plain(one.created_at.strftime("%Y-%m-%d %H:%M")),
             plain("" if one.duration is None else f"{one.duration:.1f} s"),
         )
         for one in deployments
@@ -112,10 +113,13 @@ def show_environments(console: Console, environments: Iterable[Environment]) -> 
 
 
 def _show_table(console: Console, heads: tuple[str, ...], rows: Iterable[tuple[Text, ...]]) -> None:
-    table = Table(*heads, box=None, header_style="dim", pad_edge=False)
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    for number, head in enumerate(heads):
+        # The first column is what one copies: it is never cut.
+        table.add_column(head, no_wrap=True, min_width=36 if number == 0 and head != "project" else None)
     for row in rows:
         table.add_row(*row)
-    console.print(table)
+    console.print(table, width=None if console.is_terminal else _WIDTH_OF_FILES)
 
 
 def _first_line(text: str | None) -> str:

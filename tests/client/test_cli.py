@@ -1,0 +1,160 @@
+"""The commands as a shell sees them: exit codes, one JSON document, one line of error."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from client.client import DeploymentsClient
+from domain.deployment import Deployment
+from domain.project import Project
+from domain.states import Status
+from tests.client.conftest import Service
+from tests.servers import eventually
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Ended:
+    code: int
+    output: str
+    errors: str
+
+    @property
+    def document(self) -> Any:
+        return json.loads(self.output)
+
+
+Headway = Callable[..., Coroutine[Any, Any, Ended]]
+
+
+async def run(*arguments: str, directory: Path, **environment: str) -> Ended:
+    pipe = asyncio.subprocess.PIPE
+    known = {name: value for name, value in os.environ.items() if not name.startswith("HEADWAY_")}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "cli", *arguments),
+        cwd=directory,
+        env={**known, "PYTHONPATH": str(ROOT), **environment},
+        stdout=pipe,
+        stderr=pipe,
+    )
+    output, errors = await process.communicate()
+    return Ended(process.returncode or 0, output.decode(), errors.decode())
+
+
+@pytest.fixture
+async def headway(service: Service, tmp_path: Path) -> Headway:
+    async def call(*arguments: str) -> Ended:
+        return await run(*arguments, directory=tmp_path, HEADWAY_API_URL=service.url, HEADWAY_TOKEN=service.token)
+
+    return call
+
+
+async def begun(client: DeploymentsClient) -> Deployment:
+    """The deployment that a command has begun by now."""
+
+    async def there_is_one() -> bool:
+        return (await client.list_deployments("site")).total == 1
+
+    await eventually(there_is_one)
+    return (await client.list_deployments("site")).items[0]
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(Status.SUCCEEDED, 0), (Status.FAILED, 1), (Status.CANCELED, 3), (Status.TIMEOUT, 4)]
+)
+@pytest.mark.usefixtures("site")
+async def test_a_followed_deployment_ends_with_the_exit_code_of_its_status(
+    headway: Headway, service: Service, client: DeploymentsClient, status: Status, code: int
+) -> None:
+    command = asyncio.create_task(headway("deploy", "--project", "site", "--ref", "main", "--follow"))
+    deployment = await begun(client)
+    await service.say(deployment, "compiling [bold]everything[/]", "\x1b[2Jdone")
+    await service.end(deployment, status)
+    ended = await command
+    assert ended.code == code
+    assert "compiling [bold]everything[/]" in ended.output
+    assert "\x1b[2J" not in ended.output
+    assert status in ended.output
+
+
+async def test_following_with_json_is_one_document_a_line(
+    headway: Headway, service: Service, client: DeploymentsClient, site: Project
+) -> None:
+    command = asyncio.create_task(headway("deploy", "-p", "site", "-r", "main", "-e", "production", "-f", "--json"))
+    deployment = await begun(client)
+    await service.say(deployment, "one", "two")
+    await service.end(deployment, Status.SUCCEEDED)
+    documents = [json.loads(line) for line in (await command).output.splitlines()]
+    assert [one["log"]["message"] for one in documents if "log" in one] == ["one", "two"]
+    assert [one["deployment"]["status"] for one in documents if "deployment" in one][-1] == "succeeded"
+
+
+async def test_every_answer_can_be_one_json_document(headway: Headway, service: Service) -> None:
+    project = (await headway("project", "create", "site", "--variable", "A=1", "--json")).document
+    assert project["configuration"]["environmentVariables"] == {"A": "1"}
+    assert (await headway("project", "list", "--json")).document["items"] == [project]
+    assert (await headway("project", "show", "site", "--json")).document == project
+    staging = (await headway("env", "create", "staging", "--project", "site", "--type", "staging", "--json")).document
+    assert staging in (await headway("env", "list", "--project", "site", "--json")).document
+    made = (await headway("deploy", "--project", "site", "--ref", "main", "--json")).document
+    assert (await headway("show", made["id"], "--json")).document["id"] == made["id"]
+    assert (await headway("list", "--project", "site", "--json")).document["total"] == 1
+    assert (await headway("logs", made["id"], "--json")).document == []
+    assert (await headway("cancel", made["id"], "--json")).document["cancelRequestedAt"]
+
+
+async def test_people_read_tables_and_lines(
+    headway: Headway, service: Service, client: DeploymentsClient, deployment: Deployment
+) -> None:
+    await service.say(deployment, "one", "two", "three")
+    await service.end(deployment, Status.FAILED)
+    assert "failed" in (await headway("show", deployment.id)).output
+    assert deployment.id in (await headway("list", "--project", "site", "--status", "failed")).output
+    tail = (await headway("logs", deployment.id, "--tail", "2", "--follow")).output
+    assert [line.split()[-1] for line in tail.splitlines()] == ["two", "three"]
+    again = await headway("retry", deployment.id)
+    assert again.code == 0
+    assert again.output.strip() != deployment.id
+    assert "git.example.org" in (await headway("project", "show", "site")).output
+    assert "production" in (await headway("env", "list", "-p", "site")).output
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("deploy", "--project", "site"),
+        ("deploy", "--project", "Not A Slug", "--ref", "main"),
+        ("project", "create", "x", "--variable", "novalue"),
+        ("project", "create", "x", "--provider-settings", "{"),
+        ("project", "create", "x", "--secret", "NOT_IN_THE_ENVIRONMENT"),
+        ("list", "--project", "site", "--limit", "101"),
+        ("nonsense",),
+    ],
+)
+async def test_wrong_usage_is_exit_code_2(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    ended = await run(*arguments, directory=tmp_path)
+    assert (ended.code, ended.output) == (2, "")
+    assert "Traceback" not in ended.errors
+
+
+async def test_what_the_service_refuses_is_one_line_of_error(headway: Headway, service: Service) -> None:
+    ended = await headway("deploy", "--project", "nobody", "--ref", "main", "--json")
+    assert (ended.code, ended.output) == (1, "")
+    assert len(ended.errors.splitlines()) == 1
+    missing = await headway("show", "01900000-0000-7000-8000-000000000000")
+    assert (missing.code, len(missing.errors.splitlines())) == (1, 1)
+
+
+async def test_without_a_service_the_error_says_how_to_start_one(tmp_path: Path) -> None:
+    ended = await run("project", "list", directory=tmp_path)
+    assert (ended.code, ended.output) == (1, "")
+    assert "headway up" in ended.errors
+    assert "Traceback" not in ended.errors
