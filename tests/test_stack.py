@@ -1,0 +1,182 @@
+"""`headway up` from outside: ready, watched, stopped, and alone on its directory."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PARTS = {"postgres", "temporal", "edge", "api", "worker"}
+
+
+class Up:
+    """One `headway up` as a user starts it."""
+
+    def __init__(self, data_dir: Path, *more: str) -> None:
+        self.data_dir = data_dir
+        self._output = data_dir.with_name("output")
+        with self._output.open("w") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "cli", "up", "--data-dir", str(data_dir), "--port", "0", *more],
+                cwd=ROOT,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+
+    @property
+    def said(self) -> dict[str, Any]:
+        described: dict[str, Any] = json.loads((self.data_dir / "stack.json").read_text())
+        return described
+
+    def is_ready(self) -> bool:
+        assert self.process.poll() is None, self.output()
+        return (self.data_dir / "stack.json").exists()
+
+    def output(self) -> str:
+        return self._output.read_text()
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> float:
+        """How many seconds it took."""
+        began = time.monotonic()
+        self.process.send_signal(number)
+        self.process.wait(20)
+        return time.monotonic() - began
+
+
+def wait_for(condition: Any, seconds: float = 30) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, f"not within {seconds} s"
+        time.sleep(0.05)
+
+
+def processes_of(data_dir: Path) -> list[str]:
+    """Command lines of all processes that work in or on a data directory."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            line = (process / "cmdline").read_text().replace("\0", " ")
+            if str(data_dir) in line or os.readlink(process / "cwd").startswith(str(data_dir)):
+                found.append(line)
+        except OSError:
+            continue  # it has ended meanwhile
+    return found
+
+
+@contextmanager
+def up(data_dir: Path) -> Iterator[Up]:
+    started = Up(data_dir)
+    try:
+        wait_for(started.is_ready)
+        yield started
+    finally:
+        if started.process.poll() is None:
+            started.process.kill()
+            started.process.wait()
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("stack") / "data"
+
+
+@pytest.fixture(scope="module")
+def local(data_dir: Path) -> Iterator[Up]:
+    with up(data_dir) as started:
+        yield started
+
+
+def test_a_ready_stack_is_described_for_other_tools(local: Up) -> None:
+    said = local.said
+    assert set(said) == {
+        *("apiUrl", "apiToken", "temporalAddress", "temporalNamespace", "temporalUiUrl"),
+        *("databaseUrl", "edgeUrl", "pids"),
+    }
+    assert set(said["pids"]) == PARTS
+    assert (local.data_dir / "stack.json").stat().st_mode & 0o777 == 0o600
+    answer = httpx.get(f"{said['apiUrl']}/v1/projects", headers={"Authorization": f"Bearer {said['apiToken']}"})
+    assert answer.status_code == 200
+    assert httpx.get(said["temporalUiUrl"]).is_success
+    assert httpx.get(said["edgeUrl"]).status_code == 404
+    with psycopg.connect(said["databaseUrl"]) as connection:
+        fsync = connection.execute("show fsync").fetchone()
+    assert fsync == ("on",)
+
+
+def test_search_attributes_are_registered(local: Up) -> None:
+    program = Path(sys.executable).with_name("temporal")
+    listed = subprocess.run(
+        [program, "operator", "search-attribute", "list", "--address", local.said["temporalAddress"]],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    ours = {line.split()[0] for line in listed.splitlines() if line.strip().startswith("Headway")}
+    assert ours == {f"Headway{name}" for name in ("Project", "Environment", "Provider", "Status", "Trigger")}
+
+
+@pytest.mark.parametrize("part", sorted(PARTS))
+def test_a_killed_part_comes_back_at_the_same_address(local: Up, part: str) -> None:
+    before = local.said
+    os.kill(before["pids"][part], signal.SIGKILL)
+    wait_for(lambda: local.said["pids"][part] != before["pids"][part])
+
+    def answers() -> bool:
+        try:
+            return httpx.get(f"{before['apiUrl']}/readyz").is_success
+        except httpx.TransportError:
+            return False
+
+    wait_for(answers)
+    assert {**local.said, "pids": None} == {**before, "pids": None}
+
+
+def test_a_second_stack_on_the_same_directory_is_refused(local: Up) -> None:
+    second = Up(local.data_dir)
+    assert second.process.wait(20) == 2
+    assert "in use by another stack" in second.output()
+    assert local.is_ready()
+
+
+def test_two_stacks_run_side_by_side_and_stop_without_a_trace(local: Up, tmp_path: Path) -> None:
+    with up(tmp_path / "other") as other:
+        assert other.said["apiUrl"] != local.said["apiUrl"]
+        assert httpx.get(f"{local.said['apiUrl']}/readyz").is_success
+        assert other.stop() < 10
+        assert other.process.returncode == 0
+        assert not (tmp_path / "other" / "stack.json").exists()
+        assert processes_of(tmp_path / "other") == []
+    assert httpx.get(f"{local.said['apiUrl']}/readyz").is_success
+
+
+def test_parts_do_not_outlive_a_killed_stack_which_starts_again_with_its_token(data_dir: Path, local: Up) -> None:
+    before = local.said
+    local.process.kill()
+    local.process.wait()
+    wait_for(lambda: processes_of(data_dir) == [])
+    (data_dir / "stack.json").unlink()
+    with up(data_dir) as again:
+        assert again.said["apiToken"] == before["apiToken"]
+        assert again.said["apiUrl"] == before["apiUrl"]
+        assert again.stop(signal.SIGINT) < 10
+        assert again.process.returncode == 0
+
+
+def test_a_taken_port_is_named(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        refused = Up(tmp_path / "data", "--port", str(port))
+        assert refused.process.wait(20) == 1
+    assert f"port {port} is taken" in refused.output()
