@@ -95,7 +95,7 @@ class DeploymentWorkflows:
         except (RPCError, RuntimeError, TimeoutError) as error:
             raise DeploymentError(
                 ErrorCode.UNAVAILABLE,
-                f"Temporal is out of reach ({type(error).__name__})",
+                f"Temporal does not answer ({type(error).__name__}: {str(error)[:200]})",
                 retry_after_seconds=_RETRY_AFTER_SECONDS,
             ) from error
 
