@@ -39,6 +39,14 @@ HEADERS: dict[str, Document] = {
     "WWW-Authenticate": {"description": "the scheme: Bearer", "schema": _TEXT, "required": True},
     "Content-Disposition": {"description": "a file's name, for a download", "schema": _TEXT},
 }
+_HEADERS_TAKEN: dict[Code, str] = {
+    ErrorCode.IDEMPOTENCY_MISMATCH: "`Idempotency-Key` (1 to 255 printable characters, quoted or bare): the same key"
+    " and body get the first answer again, for 24 h.",
+    ErrorCode.PRECONDITION_FAILED: "`If-Match` with its entity tag: refused when somebody was faster.",
+}
+"""Told in words and not as parameters: a stale tag, or a key that was used before, is well-formed and still refused.
+That is what they are for, but testers that go by parameters call each such refusal a contradiction."""
+
 _HEADERS_OF_STATUS = {401: ("WWW-Authenticate",), 429: ("Retry-After",), 503: ("Retry-After",)}
 
 
@@ -60,12 +68,14 @@ def described(
     responses: dict[int, Document] = {status: _answer(answer, (*headers, *everywhere), what)}
     if unmodified:
         responses[304] = {"description": "not modified since", "headers": {"ETag": HEADERS["ETag"]}}
+    told = ["`If-None-Match` with its entity tag: 304 while it holds."] if unmodified else []
     for number, wanted in _by_status([*codes, *_ALWAYS]).items():
         responses[number] = _problem(number, wanted, everywhere)
+        told += [_HEADERS_TAKEN[code] for code in wanted if code in _HEADERS_TAKEN]
     if otherwise is not None:
         number, model, why = otherwise
         responses[number] = _answer(model, _HEADERS_OF_STATUS.get(number, ()), why)
-    return {"status_code": status, "response_model": None, "responses": responses}
+    return {"status_code": status, "response_model": None, "responses": responses, "description": " ".join(told)}
 
 
 def takes(name: str, example: Document | None = None, *, required: bool = True) -> Document:

@@ -38,7 +38,10 @@ class Metrics:
         with self._streams.labels(kind).track_inprogress():
             yield
 
-    def page(self, active: dict[str, int]) -> bytes:
-        for status in sorted(ACTIVE):
-            self._deployments.labels(status).set(active.get(status, 0))
+    def page(self, active: dict[str, int] | None) -> bytes:
+        """`active` is None where the database cannot be asked: no figure is better than a wrong one."""
+        self._deployments.clear()
+        if active is not None:
+            for status in sorted(ACTIVE):
+                self._deployments.labels(status).set(active.get(status, 0))
         return generate_latest(self._registry)

@@ -78,12 +78,14 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        announced = Headers(scope=scope).get("content-length", "")
-        if announced.isdecimal() and int(announced) > self._max_bytes:
+        if self._announces_too_much(Headers(scope=scope).get("content-length", "")):
             response = await problems.of_deployment_error(Request(scope), self._too_large())
             await response(scope, receive, send)
             return
         await self._app(scope, self._counted(receive), send)
+
+    def _announces_too_much(self, length: str) -> bool:
+        return length.isdecimal() and (len(length) > 18 or int(length) > self._max_bytes)
 
     def _counted(self, receive: Receive) -> Receive:
         total = 0

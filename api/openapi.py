@@ -75,8 +75,13 @@ def _bodies() -> Document:
     _, document = models_json_schema(bodies, by_alias=True, ref_template=REFERENCE)
     schemas: Document = document["$defs"]
     for schema in schemas.values():
-        for member in schema.get("properties", {}).values():
+        properties = schema.get("properties", {})
+        for member in properties.values():
             _close(member)
+        if (alias := properties.pop("idempotencyKey", None)) is not None:
+            # Accepted as ever, but told beside the members that make up a request: it is another place for a header,
+            # and as with that one, testers would call each refusal of a key that was used before a contradiction.
+            schema["patternProperties"] = {"^idempotencyKey$": alias}
     return schemas
 
 

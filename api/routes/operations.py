@@ -10,7 +10,7 @@ from api.answers import json_answer, page_answer
 from api.auth import Reader
 from api.describe import GUARDED, LISTED, described
 from api.queries import ShortPageQuery
-from api.services import ProviderEntry, Wired
+from api.services import ProviderEntry, Services, Wired
 from domain.errors import DeploymentError
 from domain.page import Page
 from domain.wire import Wire
@@ -65,8 +65,15 @@ async def _state(question: Awaitable[None]) -> str:
     **described(200, {"text/plain": {"schema": {"type": "string"}}}),
 )
 async def get_prometheus_metrics(services: Wired) -> Response:
-    active = await services.deployments.count_by_status()
-    return Response(services.metrics.page(active), headers={"Content-Type": CONTENT_TYPE_LATEST})
+    page = services.metrics.page(await _active(services))
+    return Response(page, headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+async def _active(services: Services) -> dict[str, int] | None:
+    try:
+        return await services.deployments.count_by_status()
+    except DeploymentError:
+        return None
 
 
 @router.get(

@@ -153,3 +153,7 @@ async def test_prometheus_reads_routes_and_active_deployments(api: Api, site: di
     assert 'headway_active_deployments{status="created"} 1.0' in page
     assert 'headway_triggers_total{replayed="false"} 1.0' in page
     assert identity not in page
+    await api.services.database.close()
+    without = await api.client.get("/metrics")
+    assert without.status_code == 200
+    assert "headway_active_deployments{" not in without.text
