@@ -5,7 +5,8 @@ import os
 import re
 import stat
 import sys
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,8 @@ import httpx
 import psycopg
 import pytest
 
+from domain.errors import ErrorCode
+from providers.internal.edge import Edge
 from store.server import LocalPostgres, database_url
 from tests.compose import BIN, SERVICES, environment_of, new_env, output_of, url_of_health
 from tests.drawings import ROOT
@@ -68,34 +71,70 @@ async def _answers(url: str) -> bool:
             return False
 
 
-async def test_the_commands_start_and_get_ready(surroundings: Surroundings) -> None:
-    secrets = new_env()
+@asynccontextmanager
+async def production(around: Surroundings, secrets: dict[str, str]) -> AsyncIterator[httpx.AsyncClient]:
+    """Worker, builder and API, each as its container would run; gives a client of the API."""
     port = free_port()
-    words = [*(word for word in outside("api") if not word.startswith(("--port", "--host"))), f"--port={port}"]
-    loop = asyncio.get_running_loop()
-    began = loop.time()
     async with AsyncExitStack() as parts:
         for service in ("worker", "builder"):
-            environment = surroundings.of(service, secrets)
+            environment = around.of(service, secrets)
             page = f"http://{environment['HEADWAY_WORKER_METRICS_ADDRESS']}{urlsplit(url_of_health(service)).path}"
-            log = surroundings.directory / f"{service}.log"
-            await parts.enter_async_context(
-                running(*outside(service), ready=partial(_answers, page), log=log, **environment)
-            )
-        api = running(
-            *words,
-            ready=partial(_answers, f"http://127.0.0.1:{port}{urlsplit(url_of_health('api')).path}"),
-            log=surroundings.directory / "api.log",
-            **surroundings.of("api", secrets),
-        )
-        await parts.enter_async_context(api)
+            log = around.directory / f"{service}.log"
+            ready = partial(_answers, page)
+            await parts.enter_async_context(running(*outside(service), ready=ready, log=log, **environment))
+        words = [word for word in outside("api") if not word.startswith(("--port=", "--host="))]
+        ready = partial(_answers, f"http://127.0.0.1:{port}{urlsplit(url_of_health('api')).path}")
+        log = around.directory / "api.log"
+        environment = around.of("api", secrets)
+        await parts.enter_async_context(running(*words, f"--port={port}", ready=ready, log=log, **environment))
         await eventually(partial(_answers, f"http://127.0.0.1:{port}/readyz"))
+        headers = {"Authorization": f"Bearer {secrets['HEADWAY_FIRST_TOKEN']}"}
+        http = httpx.AsyncClient(trust_env=False, base_url=f"http://127.0.0.1:{port}", headers=headers)
+        yield await parts.enter_async_context(http)
+
+
+async def test_the_services_get_ready_and_bring_a_deployment_to_its_end(surroundings: Surroundings) -> None:
+    """One that the builder refuses: its repository is at a private address, which production does not fetch from."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    async with production(surroundings, new_env()) as http:
         assert loop.time() - began < READY_SECONDS
-        async with httpx.AsyncClient(trust_env=False, base_url=f"http://127.0.0.1:{port}") as http:
-            answer = await http.get(
-                "/v1/projects", headers={"Authorization": f"Bearer {secrets['HEADWAY_FIRST_TOKEN']}"}
-            )
-        assert answer.status_code == 200, answer.text
+        site = {"id": "site", "provider": "internal", "repositoryUrl": "https://127.0.0.1/site.git"}
+        (await http.post("/v1/projects", json=site)).raise_for_status()
+        accepted = await http.post("/v1/deployments", json={"projectId": "site", "sourceRef": "main"})
+        where = accepted.raise_for_status().headers["location"]
+
+        async def ended() -> bool:
+            return (await http.get(where)).json()["finishedAt"] is not None
+
+        await eventually(ended)
+        deployment = (await http.get(where)).json()
+        said = (await http.get(f"{where}/logs", headers={"Accept": "text/plain"})).text
+    assert (deployment["status"], deployment["error"]["code"]) == ("failed", ErrorCode.INVALID_REQUEST)
+    assert "not a public address" in said
+
+
+async def test_the_edge_starts_from_its_file_and_obeys_over_its_socket(tmp_path: Path) -> None:
+    port, socket = free_port(), tmp_path / "admin.sock"
+    text = (ROOT / "ops" / "edge.json").read_text()
+    config = tmp_path / "edge.json"
+    config.write_text(text.replace(":8081", f"127.0.0.1:{port}").replace("/run/headway-edge/admin.sock", str(socket)))
+    home = {"XDG_CONFIG_HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path)}
+    program, *words = SERVICES["edge"]["command"]
+
+    async def ready() -> bool:
+        return socket.exists()
+
+    argv = [str(Path(sys.executable).with_name(program)), *words[:-1], str(config)]
+    async with running(*argv, ready=ready, log=tmp_path / "log", **home):
+        edge = Edge(f"unix/{socket}", f"http://127.0.0.1:{port}")
+        try:
+            assert await edge.tell([]) is False
+            await edge.point("a.b.localhost", tmp_path, "one")
+            await edge.check("a.b.localhost", "one")
+        finally:
+            await edge.close()
+        assert stat.S_IMODE(socket.stat().st_mode) == 0o600
 
 
 async def test_a_worker_that_dies_is_started_again_within_its_container(tmp_path: Path) -> None:
