@@ -13,17 +13,16 @@ from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 from urllib.parse import urlsplit
 
 import httpx
 import typer
-from rich.console import Console
 
 import stack
 from client.cli import app
 from client.client import DeploymentsClient
-from client.command import console
+from client.command import console, errors
 from client.discovery import nearest_stack, read_stack
 from client.follow import watch
 from client.show import EXIT_CODE_OF, plain
@@ -241,18 +240,17 @@ async def _readiness(api_url: str) -> list[Finding]:
 
 
 def main() -> None:
-    errors = Console(stderr=True, highlight=False)
     try:
         app(prog_name="headway")
     except DeploymentError as error:
-        errors.print(plain(f"headway: {error.message}", "red"), soft_wrap=True)
-        sys.exit(1)
+        _end(error.message, 1)
     except stack.StackError as error:
-        errors.print(plain(f"headway: {error}", "red"), soft_wrap=True)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        errors.print("headway: interrupted; what was accepted goes on", style="yellow")
-        sys.exit(130)
+        _end(str(error), error.exit_code)
+
+
+def _end(message: str, code: int) -> NoReturn:
+    errors.print(plain(f"headway: {message}", "red"))
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,9 @@ Model = TypeVar("Model", bound=Request)
 
 Json = Annotated[bool, typer.Option("--json", help="Write JSON.")]
 
-console = Console(highlight=False)
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 240)
+"""What is piped into another program is not cut to the width of a terminal."""
+errors = Console(highlight=False, stderr=True, soft_wrap=True)
 
 
 def calling(work: Callable[[DeploymentsClient], Awaitable[Result]]) -> Result:
@@ -32,7 +34,11 @@ def calling(work: Callable[[DeploymentsClient], Awaitable[Result]]) -> Result:
         async with DeploymentsClient(service.url, service.token) as client:
             return await work(client)
 
-    return asyncio.run(run())
+    try:
+        return asyncio.run(run())
+    except KeyboardInterrupt:
+        errors.print("interrupted; what was accepted goes on", style="yellow")
+        raise typer.Exit(130) from None
 
 
 def request(model: type[Model], **said: Any) -> Model:

@@ -5,6 +5,7 @@ from contextlib import aclosing
 
 from rich.console import Console
 from rich.status import Status as StatusLine
+from rich.text import Text
 
 from client.client import DeploymentsClient
 from client.command import write_line
@@ -71,10 +72,9 @@ def _really_ended(last: Deployment | None, deployment_id: str) -> Deployment:
     return last
 
 
-def _headline(deployment: Deployment) -> str:
-    return f"{deployment.project_id} {deployment.configuration.environment} no. {deployment.sequence}: " + (
-        status_text(deployment).plain
-    )
+def _headline(deployment: Deployment) -> Text:
+    where = f"{deployment.project_id} {deployment.configuration.environment} no. {deployment.sequence}: "
+    return Text.assemble(plain(where), status_text(deployment))
 
 
 def _print_end(console: Console, deployment: Deployment) -> None:

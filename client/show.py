@@ -20,7 +20,6 @@ EXIT_CODE_OF = {Status.SUCCEEDED: 0, Status.FAILED: 1, Status.CANCELED: 3, Statu
 
 _COLOR_OF = {Status.SUCCEEDED: "green", Status.FAILED: "red", Status.CANCELED: "yellow", Status.TIMEOUT: "red"}
 _COLOR_OF_LEVEL = {LogLevel.ERROR: "red", LogLevel.WARN: "yellow", LogLevel.DEBUG: "dim"}
-_WIDTH_OF_FILES = 240
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
@@ -34,8 +33,8 @@ def status_text(deployment: Deployment) -> Text:
 
 
 def log_text(line: DeploymentLog) -> Text:
-    text = plain(f"{line.step or line.source:>8} ", "dim")
-    return text.append_text(plain(line.message, _COLOR_OF_LEVEL.get(line.level, "")))
+    origin = plain(f"{line.step or line.source:>8} ", "dim")
+    return Text.assemble(origin, plain(line.message, _COLOR_OF_LEVEL.get(line.level, "")))
 
 
 def show_deployment(console: Console, deployment: Deployment) -> None:
@@ -119,7 +118,7 @@ def _show_table(console: Console, heads: tuple[str, ...], rows: Iterable[tuple[T
         table.add_column(head, no_wrap=True, min_width=36 if number == 0 and head != "project" else None)
     for row in rows:
         table.add_row(*row)
-    console.print(table, width=None if console.is_terminal else _WIDTH_OF_FILES)
+    console.print(table)
 
 
 def _first_line(text: str | None) -> str:
