@@ -139,6 +139,6 @@ def test_every_make_target_that_is_named_is_there(path: Path) -> None:
 
 @pytest.mark.parametrize("path", documents(), ids=named)
 def test_every_file_that_is_named_is_there(path: Path) -> None:
-    ours = "activities|api|client|docs|domain|examples|ops|providers|store|tests|workflows"
+    ours = "activities|api|client|domain|examples|ops|providers|store|tests|workflows"
     for name in re.findall(rf"`((?:{ours})/[\w/.-]+\.\w+)`", path.read_text()):
         assert (ROOT / name).exists() or "NNNN" in name or "acme" in name, f"{name} is not there"
