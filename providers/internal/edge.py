@@ -34,10 +34,10 @@ class Edge:
     def __init__(self, admin_url: str, public_url: str, sites_domain: str = "localhost") -> None:
         self.public_url = public_url.rstrip("/")
         self.sites_domain = sites_domain
-        socket = admin_url.removeprefix(_UNIX) if admin_url.startswith(_UNIX) else None
+        self.admin_socket = admin_url.removeprefix(_UNIX) if admin_url.startswith(_UNIX) else None
         # Caddy opens its admin endpoint anew with every change: connections are not kept, and requests take turns.
-        transport = httpx.AsyncHTTPTransport(uds=socket, limits=httpx.Limits(max_keepalive_connections=0))
-        base = "http://127.0.0.1" if socket else admin_url
+        transport = httpx.AsyncHTTPTransport(uds=self.admin_socket, limits=httpx.Limits(max_keepalive_connections=0))
+        base = "http://127.0.0.1" if self.admin_socket else admin_url
         self._admin = httpx.AsyncClient(base_url=base, transport=transport, timeout=10)
         self._turn = asyncio.Lock()
         self._public = httpx.AsyncClient(timeout=5, trust_env=False)

@@ -56,6 +56,7 @@ _TRANSIENT = re.compile(
     r"|early eof|rpc failed|unexpected disconnect|hung up|transfer closed|empty reply|ssl_error_syscall|handshake",
     re.IGNORECASE,
 )
+_REDIRECT = re.compile(r"redirect|error: 30\d", re.IGNORECASE)
 _REF_LINE = re.compile(r"^([0-9a-f]{40}|[0-9a-f]{64})\t(\S+)$", re.MULTILINE)
 _COMMIT_TEXT = re.compile(r"([0-9a-f]{40,64})\0([^\0]*)\0(.*)", re.DOTALL)
 
@@ -141,7 +142,7 @@ class Checkout:
 
     def _unreadable(self, said: str) -> DeploymentError:
         hint = "see that the address is right; a repository that is not public needs a secret GIT_TOKEN and https"
-        if "redirect" in said.lower():
+        if _REDIRECT.search(said):
             hint = "the address leads on to another one, which is not followed: give that one"
         message = f"{self.remote.url} cannot be read: {_last_line(said)}"
         return DeploymentError(ErrorCode.INVALID_REQUEST, message, details={"hint": hint})

@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from posixpath import normpath
 from typing import Any
 
 from providers.internal.source import Source
@@ -46,7 +47,7 @@ _ASKED_FOR = {
 
 def pip_arguments(source: Source, generator: str | None, packages: tuple[str, ...], directory: str = ".") -> list[str]:
     """What follows `pip install`; empty when nothing is needed."""
-    listed = next((path for text in _LISTS if source.has(path := text.format(directory=directory))), None)
+    listed = next((path for text in _LISTS if source.has(path := normpath(text.format(directory=directory)))), None)
     if listed is not None:
         return ["--requirement", listed, *packages]
     extra = _documentation_extra(source) if generator is not None else None

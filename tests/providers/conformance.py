@@ -1,0 +1,142 @@
+"""What every provider must keep of `providers.base`. A provider's test file inherits this and gives it four fixtures.
+
+`provider`, and three requests: `well` is built, `failing` is not, `endless` goes on until it is canceled. Each
+request is a deployment of its own.
+"""
+
+import itertools
+import time
+
+import pytest
+
+from domain.errors import ErrorCode
+from domain.ids import uuid7
+from providers.base import FINAL_STAGES, Build, BuildNews, BuildRequest, Capability, Provider
+
+
+class ProviderConformance:
+    async def test_a_deployment_has_one_build_however_often_it_is_started(
+        self, provider: Provider, well: BuildRequest
+    ) -> None:
+        first = await provider.start_build(well)
+        again = await provider.start_build(well)
+        await told(provider, first)
+        once_more = await provider.start_build(well)
+
+        assert first == again == once_more
+        assert first.deployment_id == well.deployment_id
+
+    async def test_news_end_with_a_final_stage_and_nothing_follows(
+        self, provider: Provider, well: BuildRequest
+    ) -> None:
+        news = await told(provider, await provider.start_build(well))
+
+        assert [n.stage in FINAL_STAGES for n in news] == [False] * (len(news) - 1) + [True]
+        assert news[-1].stage == "built"
+        assert news[-1].failure is None
+
+    async def test_whoever_resumes_gets_each_line_once_from_any_cursor(
+        self, provider: Provider, well: BuildRequest
+    ) -> None:
+        build = await provider.start_build(well)
+        news = await told(provider, build)
+        all_lines = messages(news)
+        before: list[str] = []
+
+        for part in news[:-1]:
+            before += [line.message for line in part.lines]
+            assert before + messages(await told(provider, build, part.cursor)) == all_lines
+
+    async def test_at_most_a_thousand_lines_are_told_at_once(self, provider: Provider, well: BuildRequest) -> None:
+        news = await told(provider, await provider.start_build(well))
+
+        assert all(len(part.lines) <= 1000 for part in news)
+
+    async def test_news_come_every_second_also_when_nothing_happens(
+        self, provider: Provider, endless: BuildRequest
+    ) -> None:
+        build = await provider.start_build(endless)
+        came = []
+        async for _ in provider.follow_build(build, ""):
+            came.append(time.monotonic())
+            if came[-1] - came[0] > 2.5:
+                break
+        await end(provider, build)
+
+        assert max(later - earlier for earlier, later in itertools.pairwise(came)) < 1.5
+
+    async def test_a_failing_build_says_why(self, provider: Provider, failing: BuildRequest) -> None:
+        last = (await told(provider, await provider.start_build(failing)))[-1]
+
+        assert last.stage == "failed"
+        assert last.failure is not None
+        assert last.failure.message
+
+    async def test_a_canceled_build_no_longer_runs_and_may_be_canceled_again(
+        self, provider: Provider, endless: BuildRequest
+    ) -> None:
+        if Capability.CANCEL not in provider.capabilities:
+            pytest.skip("the provider cannot cancel, and says so")
+        build = await provider.start_build(endless)
+
+        await provider.cancel_build(build)
+        await provider.cancel_build(build)
+
+        assert (await told(provider, build))[-1].stage == "canceled"
+
+    async def test_canceling_what_has_ended_changes_nothing(self, provider: Provider, well: BuildRequest) -> None:
+        build = await provider.start_build(well)
+        await told(provider, build)
+
+        await provider.cancel_build(build)
+
+        assert (await told(provider, build))[-1].stage == "built"
+
+    async def test_publishing_twice_gives_the_same_address(self, provider: Provider, well: BuildRequest) -> None:
+        build = await provider.start_build(well)
+        await told(provider, build)
+
+        first = await provider.publish_build(build)
+        again = await provider.publish_build(build)
+
+        assert first.deployment_url
+        assert (first.deployment_url, first.preview_urls) == (again.deployment_url, again.preview_urls)
+
+    async def test_a_report_reads_only(self, provider: Provider, well: BuildRequest) -> None:
+        build = await provider.start_build(well)
+        await told(provider, build)
+
+        assert await provider.collect_report(build) == await provider.collect_report(build)
+
+    async def test_a_failed_build_has_a_report_too(self, provider: Provider, failing: BuildRequest) -> None:
+        build = await provider.start_build(failing)
+        await told(provider, build)
+
+        assert (await provider.collect_report(build)).artifact_id is None
+
+    async def test_a_build_that_is_gone_is_told_as_failed(self, provider: Provider, well: BuildRequest) -> None:
+        never = Build(
+            deployment_id=str(uuid7()),
+            project_id=well.project_id,
+            environment=well.environment,
+            build_id="gone",
+            task_queue=provider.task_queue,
+        )
+
+        last = (await told(provider, never))[-1]
+
+        assert last.stage == "failed"
+        assert last.failure is not None
+        assert last.failure.code in set(ErrorCode)
+
+
+async def told(provider: Provider, build: Build, cursor: str = "") -> list[BuildNews]:
+    return [news async for news in provider.follow_build(build, cursor)]
+
+
+def messages(news: list[BuildNews]) -> list[str]:
+    return [line.message for part in news for line in part.lines]
+
+
+async def end(provider: Provider, build: Build) -> None:
+    await provider.cancel_build(build)

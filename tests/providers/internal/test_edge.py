@@ -1,0 +1,195 @@
+"""Publishing, against a real Caddy."""
+
+import asyncio
+import signal
+from pathlib import Path
+
+import httpx
+import pytest
+
+from domain.errors import DeploymentError, ErrorCode
+from providers.base import Build
+from providers.internal.edge import ANSWERED_BY, Edge
+from providers.internal.limits import Limits
+from providers.internal.provider import Internal
+from tests.providers.conftest import MakeInternal, build_request, running_edge
+from tests.servers import free_port
+
+SITE = {
+    "index.html": "home",
+    "about.html": "about",
+    "docs/index.html": "docs",
+    "404.html": "own 404",
+    ".env": "hidden",
+    ".well-known/security.txt": "contact",
+}
+
+
+async def get(edge: Edge, url: str, path: str = "") -> httpx.Response:
+    """As a browser would; the name itself is not looked up."""
+    host = httpx.URL(url).netloc.decode()
+    async with httpx.AsyncClient() as http:
+        return await http.get(f"{edge.public_url}/{path}", headers={"Host": host})
+
+
+def release(internal: Internal, files: dict[str, str], project: str = "shop") -> Build:
+    """A build that has ended well, without building."""
+    request = build_request("http://unused.example/x", project=project)
+    output = internal.root / f"output-{request.deployment_id}"
+    for name, text in files.items():
+        path = output / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    internal.releases.add(request, output, Limits(), lambda: None)
+    return Build(
+        deployment_id=request.deployment_id,
+        project_id=project,
+        environment=request.environment,
+        build_id=request.deployment_id,
+        task_queue=internal.task_queue,
+    )
+
+
+@pytest.fixture
+async def published(internal: Internal) -> tuple[Build, str]:
+    built = release(internal, SITE)
+    publication = await internal.publish_build(built)
+    assert publication.deployment_url
+    return built, publication.deployment_url
+
+
+async def test_a_site_is_reached_at_its_environments_and_its_deployments_host(internal: Internal, edge: Edge) -> None:
+    built = release(internal, SITE)
+
+    publication = await internal.publish_build(built)
+
+    port = httpx.URL(edge.public_url).port
+    assert publication.deployment_url == f"http://production.shop.localhost:{port}/"
+    assert publication.preview_urls == [f"http://{built.deployment_id}.localhost:{port}/"]
+    for url in (publication.deployment_url, *publication.preview_urls):
+        assert (await get(edge, url)).text == "home"
+    assert [(line.step, line.source) for line in publication.lines] == [("publish", "deploy")] * 2
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "text"),
+    [
+        ("", 200, "home"),
+        ("about", 200, "about"),
+        ("about.html", 200, "about"),
+        ("docs/", 200, "docs"),
+        ("nothing", 404, "own 404"),
+        (".env", 404, "own 404"),
+        ("%2eenv", 404, "own 404"),
+        ("docs/%2e%2e/.env", 404, "own 404"),
+        ("../../release.json", 404, "own 404"),
+        ("%2e%2e/release.json", 404, "own 404"),
+        ("..%2frelease.json", 404, "own 404"),
+        (".well-known/security.txt", 200, "contact"),
+    ],
+)
+async def test_paths(edge: Edge, published: tuple[Build, str], path: str, status: int, text: str) -> None:
+    answer = await get(edge, published[1], path)
+
+    assert (answer.status_code, answer.text) == (status, text)
+    assert answer.headers[ANSWERED_BY] == published[0].deployment_id
+
+
+async def test_a_directory_leads_to_its_index_and_files_have_etags(edge: Edge, published: tuple[Build, str]) -> None:
+    directory = await get(edge, published[1], "docs")
+    home = await get(edge, published[1])
+
+    assert (directory.status_code, directory.headers["Location"]) == (308, "/docs/")
+    assert home.headers["ETag"]
+    assert "max-age=0" in home.headers["Cache-Control"]
+
+
+async def test_an_unknown_host_is_not_found(edge: Edge, published: tuple[Build, str]) -> None:
+    assert (await get(edge, "http://nobody.localhost/")).status_code == 404
+
+
+async def test_an_older_release_is_restored_by_publishing_it_again(internal: Internal, edge: Edge) -> None:
+    old, new = release(internal, {"index.html": "old"}), release(internal, {"index.html": "new"})
+
+    seen = []
+    for chosen in (old, new, old):
+        url = (await internal.publish_build(chosen)).deployment_url or ""
+        seen.append((await get(edge, url)).text)
+
+    assert seen == ["old", "new", "old"]
+
+
+async def test_a_release_that_is_gone_cannot_be_published(internal: Internal, published: tuple[Build, str]) -> None:
+    internal.releases.remove(published[0].deployment_id)
+
+    with pytest.raises(DeploymentError) as refused:
+        await internal.publish_build(published[0])
+
+    assert refused.value.code == ErrorCode.DEPLOY_FAILED
+
+
+async def test_sites_published_at_once_are_all_there(make_internal: MakeInternal, edge: Edge) -> None:
+    """By several workers of this host, each with its own connection to the edge."""
+    first = make_internal()
+    edges = [Edge(f"unix/{edge.admin_socket}", edge.public_url) for _ in range(3)]
+    workers = [Internal(first.root, each, task_queue="q", allow_private_addresses=True) for each in edges]
+    built = [release(first, {"index.html": "hello"}, f"shop-{n}") for n in range(6)]
+
+    publications = await asyncio.gather(*(workers[n % 3].publish_build(each) for n, each in enumerate(built)))
+    for each in edges:
+        await each.close()
+
+    for publication in publications:
+        for url in (publication.deployment_url or "", *publication.preview_urls):
+            assert (await get(edge, url)).text == "hello"
+
+
+async def test_an_edge_that_was_restarted_is_told_its_sites_again(tmp_path: Path) -> None:
+    async with running_edge(tmp_path) as (edge, caddy):
+        internal = Internal(tmp_path / "data", edge, task_queue="q", allow_private_addresses=True)
+        built = release(internal, SITE)
+        url = (await internal.publish_build(built)).deployment_url or ""
+        caddy.send_signal(signal.SIGKILL)
+        await caddy.wait()
+        with pytest.raises(DeploymentError) as away:
+            await internal.restore_sites()
+
+    async with running_edge(tmp_path) as (edge, _):
+        internal.edge = edge
+        before = (await get(edge, url)).status_code
+        assert await internal.restore_sites()
+        assert not await internal.restore_sites()
+        after = await get(edge, url)
+
+    assert away.value.code == ErrorCode.PROVIDER_ERROR
+    assert (before, after.status_code, after.text) == (404, 200, "home")
+
+
+async def test_an_edge_that_lost_its_whole_configuration_gets_it_back(tmp_path: Path) -> None:
+    async with running_edge(tmp_path) as (edge, _):
+        internal = Internal(tmp_path / "data", edge, task_queue="q", allow_private_addresses=True)
+        built = release(internal, SITE)
+        async with httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(uds=edge.admin_socket)) as admin:
+            await admin.delete("http://127.0.0.1/config/apps")
+
+        url = (await internal.publish_build(built)).deployment_url or ""
+
+        assert (await get(edge, url)).text == "home"
+
+
+async def test_an_edge_that_does_not_serve_fails_the_publication_and_nothing_is_written_down(
+    make_internal: MakeInternal, edge: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("providers.internal.edge._PATIENCE_SECONDS", 0.3)
+    internal = make_internal()
+    built = release(internal, SITE)
+    elsewhere = Edge(f"unix/{edge.admin_socket}", f"http://127.0.0.1:{free_port()}")
+    internal.edge = elsewhere
+
+    with pytest.raises(DeploymentError) as failed:
+        await internal.publish_build(built)
+    await elsewhere.close()
+
+    assert failed.value.code == ErrorCode.DEPLOY_FAILED
+    assert internal.sites.all() == []
+    assert (await get(edge, f"http://{built.deployment_id}.localhost/")).status_code == 404
