@@ -34,6 +34,10 @@ _FREE_FORM: Document = {
     },
 }
 
+_ALIAS: Document = {"description": "accepted in place of the header, which is to be preferred", "readOnly": True}
+"""`readOnly` is OpenAPI's word for a member that requests SHOULD NOT have. Testers leave it out then: they would call
+it a contradiction that a key which was used before is refused."""
+
 _NAMES = {body.__name__: name for name, body in requests.NAMES.items()}
 
 
@@ -75,13 +79,10 @@ def _bodies() -> Document:
     _, document = models_json_schema(bodies, by_alias=True, ref_template=REFERENCE)
     schemas: Document = document["$defs"]
     for schema in schemas.values():
-        properties = schema.get("properties", {})
-        for member in properties.values():
+        for name, member in schema.get("properties", {}).items():
             _close(member)
-        if (alias := properties.pop("idempotencyKey", None)) is not None:
-            # Accepted as ever, but told beside the members that make up a request: it is another place for a header,
-            # and as with that one, testers would call each refusal of a key that was used before a contradiction.
-            schema["patternProperties"] = {"^idempotencyKey$": alias}
+            if name == "idempotencyKey":
+                member.update(_ALIAS)
     return schemas
 
 

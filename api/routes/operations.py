@@ -3,6 +3,7 @@
 from collections.abc import Awaitable
 from typing import Literal
 
+import structlog
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
@@ -16,6 +17,8 @@ from domain.page import Page
 from domain.wire import Wire
 
 router = APIRouter(tags=["operations"])
+
+_log = structlog.get_logger()
 
 
 class Health(Wire):
@@ -54,7 +57,9 @@ async def _state(question: Awaitable[None]) -> str:
     try:
         await question
     except DeploymentError as error:
-        return error.message
+        _log.warning("not ready", reason=error.message)
+        # Everybody may ask: addresses and the like, which stand in brackets, are for our log.
+        return error.message.partition(" (")[0]
     return "ok"
 
 

@@ -9,7 +9,7 @@ async def test_it_lives_and_says_which_dependency_is_missing(api: Api) -> None:
     assert ready.status_code == 503
     assert ready.headers["Retry-After"]
     assert ready.json()["dependencies"]["database"] == "ok"
-    assert "Temporal is out of reach" in ready.json()["dependencies"]["temporal"]
+    assert ready.json()["dependencies"]["temporal"] == "Temporal does not answer"
 
 
 async def test_a_deployment_is_accepted_while_temporal_is_away(api: Api, site: dict[str, object]) -> None:
