@@ -22,8 +22,6 @@ class Settings(BaseSettings):
     data_dir: Path = Field(default=Path(".headway"), description="builds, releases and caches of the internal provider")
     secret_keys: SecretStr = Field(description="id:base64 of 32 bytes, comma-separated; the first one seals, all open")
 
-    api_host: str = "127.0.0.1"
-    api_port: int = 8080
     trigger_limit: int = Field(default=10, description="accepted triggers per minute and project")
     max_body_bytes: int = 1024 * 1024
     first_token: SecretStr | None = Field(
@@ -39,7 +37,8 @@ class Settings(BaseSettings):
         default=False, description="whether git and webhooks may reach private addresses"
     )
     build_environment: dict[str, str] = Field(
-        default_factory=dict, description="variables of every build, as JSON; for example the address of a package mirror"
+        default_factory=dict,
+        description="variables of every build, as JSON; for example the address of a package mirror",
     )
     keep_releases: int = Field(default=10, description="per environment")
     keep_days: int = 30

@@ -160,10 +160,11 @@ async def _succeeds(*argv: str) -> bool:
     return await process.wait() == 0
 
 
-async def _answers(url: str) -> bool:
+async def _answers(url: str, saying: str = "") -> bool:
     async with httpx.AsyncClient(trust_env=False, timeout=2) as client:
         try:
-            return (await client.get(url)).is_success
+            answer = await client.get(url)
+            return answer.is_success and saying in answer.text
         except httpx.TransportError:
             return False
 
@@ -359,7 +360,8 @@ class Stack:
             Part(
                 "worker",
                 [*python, "worker"],
-                ready=lambda: _answers(f"http://127.0.0.1:{ports.worker_metrics}/metrics"),
+                # Its page is there before it has connected; it works once it asks for work.
+                ready=lambda: _answers(f"http://127.0.0.1:{ports.worker_metrics}/metrics", "temporal_num_pollers"),
                 after=("postgres", "temporal", "edge"),
                 env=service,
             ),
@@ -384,8 +386,6 @@ class Stack:
             "HEADWAY_TEMPORAL_UI_URL": said["temporalUiUrl"],
             "HEADWAY_EDGE_ADMIN_URL": f"http://127.0.0.1:{self._ports.edge_admin}",
             "HEADWAY_EDGE_URL": said["edgeUrl"],
-            "HEADWAY_API_HOST": "127.0.0.1",
-            "HEADWAY_API_PORT": str(self._ports.api),
             "HEADWAY_WORKER_METRICS_ADDRESS": f"127.0.0.1:{self._ports.worker_metrics}",
             "HEADWAY_SECRET_KEYS": self._secrets.secret_keys,
             "HEADWAY_FIRST_TOKEN": self._secrets.api_token,

@@ -24,6 +24,7 @@ from temporalio.worker import Worker
 from activities.builds import BuildActivities
 from activities.maintenance import MaintenanceActivities
 from activities.records import RecordActivities
+from api import own_log
 from domain.errors import DeploymentError
 from providers.base import Provider
 from providers.internal.limits import Retention
@@ -175,7 +176,9 @@ async def _connect_patiently(settings: Settings) -> Client:
 
 
 def main() -> None:
-    asyncio.run(run(Settings()))  # the environment fills it in
+    settings = Settings()
+    own_log.configure(settings.log_level)
+    asyncio.run(run(settings))
 
 
 if __name__ == "__main__":

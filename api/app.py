@@ -16,6 +16,7 @@ from api.middleware import BodyLimit, Observed
 from api.passes import Passes
 from api.routes import deployments, events, logs, operations, projects, tokens
 from api.services import ProviderEntry, Services
+from providers import registry
 from settings import Settings
 from store.database import Database, migrate_patiently
 from store.deployments import DeploymentStore
@@ -29,7 +30,10 @@ from store.seal import Sealer
 from store.tokens import TokenStore
 from workflows.control import DeploymentWorkflows
 
-PROVIDERS = (ProviderEntry(name="internal", capabilities=["cancel", "liveLogs", "repoint"], configured=True),)
+PROVIDERS = tuple(
+    ProviderEntry(name=provider.name, capabilities=sorted(provider.capabilities), configured=True)
+    for provider in registry.ALL
+)
 
 ROUTERS = (projects.router, deployments.router, logs.router, events.router, tokens.router, operations.router)
 ROUTES = [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]

@@ -98,7 +98,8 @@ class ProjectStore:
         """Raises DeploymentError: project-not-found, conflict (the name is taken)."""
 
         async def make() -> Environment:
-            await project_row(connection, project_id, lock=True)
+            await project_row(connection, project_id)
+            await _lock_environments(connection, project_id)
             if request.is_default:
                 await _take_default_away(connection, project_id)
             columns = self._environment_columns(project_id, request)
@@ -129,9 +130,8 @@ class ProjectStore:
     ) -> Environment:
         """Raises DeploymentError: environment-not-found, precondition-failed."""
         async with self._database.transaction() as connection:
-            # The project's row first, as every writer does, so that two of them never wait for each other.
-            await project_row(connection, (await environment_row(connection, environment_id))["project_id"], lock=True)
-            row = await environment_row(connection, environment_id, lock=True)
+            await _lock_environments(connection, (await environment_row(connection, environment_id))["project_id"])
+            row = await environment_row(connection, environment_id)
             _check_version(row, version)
             columns = _said(change, "type", "concurrency", "is_default")
             columns |= self._configuration_columns(row, change.configuration, f"environment {row['id']}")
@@ -276,6 +276,13 @@ async def _update(connection: Connection, table: str, identity: object, columns:
     if row is None:
         raise LookupError(f"{table} {identity} is gone")
     return row
+
+
+async def _lock_environments(connection: Connection, project_id: str) -> None:
+    """All of a project's, in one order. A trigger locks its environment before the project's row: so nobody who holds
+    the project's row may wait for an environment."""
+    statement = "select 1 from environments where project_id = %(project_id)s order by id for update"
+    await execute(connection, statement, {"project_id": project_id})
 
 
 async def _take_default_away(connection: Connection, project_id: str) -> None:

@@ -32,7 +32,7 @@ class Retention(Wire):
     """What a site points to as production, and what still runs, is kept beyond all of this."""
 
     keep_releases: int = Field(default=10, description="of each project and environment")
-    keep_days: int = Field(default=30, description="of a release that is beyond that number")
+    keep_days: int = Field(default=30, description="of a release; an older one goes whatever the number")
     keep_builds_hours: int = Field(default=72, description="log and state of a build that ended")
     keep_workspaces_hours: int = Field(default=6, description="the workspace of a build that failed, for a look at it")
     keep_caches_days: int = Field(default=30, description="downloaded packages of a project that was not built since")

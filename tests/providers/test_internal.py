@@ -1,4 +1,4 @@
-"""The `internal` provider keeps the promise of all providers, with and without bubblewrap."""
+"""The `internal` provider keeps the promise of all providers. `internal/` has what is its own."""
 
 import pytest
 
@@ -8,7 +8,11 @@ from tests.providers.conformance import ProviderConformance
 from tests.providers.conftest import MakeInternal, MakeRepository, build_request
 
 
-class _Requests(ProviderConformance):
+class TestInternal(ProviderConformance):
+    @pytest.fixture
+    def provider(self, make_internal: MakeInternal) -> Internal:
+        return make_internal()
+
     @pytest.fixture
     def well(self, repository: MakeRepository) -> BuildRequest:
         url = repository({"index.html": "hello"}).url
@@ -21,15 +25,3 @@ class _Requests(ProviderConformance):
     @pytest.fixture
     def endless(self, repository: MakeRepository) -> BuildRequest:
         return build_request(repository({"index.html": "hello"}).url, build_command="sleep 600")
-
-
-class TestInternal(_Requests):
-    @pytest.fixture
-    def provider(self, make_internal: MakeInternal) -> Internal:
-        return make_internal()
-
-
-class TestInternalWithoutBubblewrap(_Requests):
-    @pytest.fixture
-    def provider(self, make_internal: MakeInternal) -> Internal:
-        return make_internal(bubblewrap=False)
