@@ -164,9 +164,9 @@ async def _answers(url: str, saying: str = "") -> bool:
     async with httpx.AsyncClient(trust_env=False, timeout=2) as client:
         try:
             answer = await client.get(url)
-            return answer.is_success and saying in answer.text
         except httpx.TransportError:
             return False
+    return answer.is_success and saying in answer.text
 
 
 class Keeper:

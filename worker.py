@@ -15,8 +15,6 @@ from typing import Any
 from uuid import uuid4
 
 import structlog
-from providers.internal.edge import Edge
-from providers.internal.provider import Internal
 from temporalio.client import Client
 from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
 from temporalio.worker import Worker
@@ -27,7 +25,9 @@ from activities.records import RecordActivities
 from api import own_log
 from domain.errors import DeploymentError
 from providers.base import Provider
+from providers.internal.edge import Edge
 from providers.internal.limits import Retention
+from providers.internal.provider import Internal
 from settings import Settings
 from store.database import Database, migrate_patiently
 from store.logs import LogStore

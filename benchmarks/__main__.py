@@ -1,7 +1,8 @@
 """`make bench`: the figures of the main job, each beside its floor in the same run, on a stack of its own.
 
 Rows: how long `headway up` takes on a new and on a used data directory; the example from trigger to succeeded; a
-trigger over HTTP against bare `start_workflow` on the same Temporal server, interleaved. Absolute figures are this machine's.
+trigger over HTTP against bare `start_workflow` on the same Temporal server, in turns. Absolute figures are this
+machine's.
 """
 
 import asyncio
@@ -59,9 +60,10 @@ def stack(data_dir: Path) -> Iterator[float]:
 
 async def deployments(client: DeploymentsClient, repository_url: str) -> list[float]:
     """Seconds from trigger to succeeded, one after the other."""
+    configuration = {"buildCommand": "python3 build.py", "outputDirectory": "dist"}
     project = {"id": "example", "provider": "internal", "repositoryUrl": repository_url}
-    project |= {"configuration": {"buildCommand": "python3 build.py", "outputDirectory": "dist"}}
-    await client.create_project(CreateProjectRequest.model_validate(project))
+    asked = CreateProjectRequest.model_validate({**project, "configuration": configuration})
+    await client.create_project(asked)
     taken = []
     for _ in range(DEPLOYMENTS):
         began = time.monotonic()
