@@ -6,9 +6,11 @@ yesterday's runs still have to replay.
 
 import asyncio
 import contextlib
+import json
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 from temporalio.client import WorkflowFailureError
 
@@ -49,6 +51,16 @@ ENDINGS: dict[str, tuple[Script, dict[str, object], Callable[[Handle, Script], A
 }
 
 
+def _without_this_machine(recorded: Any) -> Any:
+    """Paths and host names say nothing that a replay needs."""
+    if isinstance(recorded, list):
+        return [_without_this_machine(entry) for entry in recorded]
+    if isinstance(recorded, dict):
+        kept = {name: value for name, value in recorded.items() if name not in ("stackTrace", "identity")}
+        return {name: _without_this_machine(value) for name, value in kept.items()}
+    return recorded
+
+
 async def record(address: str) -> None:
     client = await connect(address, "default")
     for name, (script, plan, meanwhile) in ENDINGS.items():
@@ -60,7 +72,8 @@ async def record(address: str) -> None:
             await meanwhile(handle, script)
             with contextlib.suppress(WorkflowFailureError):
                 await handle.result()
-        path.write_text((await handle.fetch_history()).to_json())
+        recorded = json.loads((await handle.fetch_history()).to_json())
+        path.write_text(json.dumps(_without_this_machine(recorded), indent=2))
 
 
 if __name__ == "__main__":
