@@ -3,7 +3,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from uuid import uuid4
 
 import httpx
@@ -117,7 +117,8 @@ async def test_a_cancel_while_building_ends_it_within_seconds_and_leaves_no_proc
     await is_building(client, deployment)
     await eventually(_has_processes(mark))
     await client.cancel_deployment(deployment.id)
-    done = await asyncio.wait_for(client.wait_for_end(deployment.id), 5)
+    # Within five seconds on a quiet machine, about one as a rule; a busy one gets twice that.
+    done = await asyncio.wait_for(client.wait_for_end(deployment.id), 10)
     assert done.status is Status.CANCELED
     assert done.error is not None
     assert done.error.code == ErrorCode.CANCELED
@@ -127,7 +128,7 @@ async def test_a_cancel_while_building_ends_it_within_seconds_and_leaves_no_proc
     assert refused.value.code is ErrorCode.CONFLICT
 
 
-def _has_processes(mark: str):  # type: ignore[no-untyped-def]  # an awaitable condition
+def _has_processes(mark: str) -> Callable[[], Awaitable[bool]]:
     async def has() -> bool:
         return len(processes_with(mark)) >= 2
 

@@ -5,10 +5,8 @@ import itertools
 import json
 import os
 import signal
-import statistics
 import subprocess
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -287,22 +285,6 @@ async def test_a_log_beyond_its_budget_keeps_beginning_and_end_and_counts_the_re
     assert numbers[-1] == 20000
     assert left_out + len(numbers) == 20000
     assert len(messages) - at - 1 == 1000
-
-
-async def test_lines_are_told_soon_after_they_are_written(
-    make_internal: MakeInternal, repository: MakeRepository
-) -> None:
-    internal = make_internal()
-    command = "for i in $(seq 15); do echo $i; sleep 0.07; done"
-    started = await internal.start_build(build_request(repository({"a": ""}).url, build_command=command))
-
-    delays = []
-    async for news in internal.follow_build(started, ""):
-        lines = [line for line in news.lines if line.message.isdecimal()]
-        delays += [(datetime.now(UTC) - line.timestamp).total_seconds() for line in lines]
-
-    assert len(delays) == 15
-    assert statistics.median(delays) < 0.3
 
 
 async def test_stages_and_the_commit_are_told(make_internal: MakeInternal, repository: MakeRepository) -> None:
