@@ -18,7 +18,7 @@ from domain.deployment import (
 from domain.ending import Ending
 from domain.errors import DeploymentError, ErrorCode
 from domain.page import PageRequest
-from domain.project import CreateEnvironmentRequest, Project
+from domain.project import CreateEnvironmentRequest, Project, UpdateEnvironmentRequest
 from domain.states import Status
 from store.database import Database
 from store.deployments import DeploymentStore
@@ -210,3 +210,21 @@ async def test_filters_work_together(deployments: DeploymentStore, progress: Pro
     options = ListDeploymentsOptions(status=[Status.FAILED, Status.TIMEOUT], triggered_by="ada", source_ref="main")
     page = await deployments.list_of_project("shop", options, PageRequest())
     assert [deployment.id for deployment in page.items] == [failed.id]
+
+
+async def test_triggers_and_changes_of_environments_do_not_wait_for_each_other(
+    deployments: DeploymentStore, projects: ProjectStore, shop: Project
+) -> None:
+    """Both lock an environment and write to its project; in two orders they would be a deadlock."""
+    environment = (await projects.list_environments("shop", PageRequest())).items[0]
+    change = UpdateEnvironmentRequest(configuration=ConfigurationChange(build_command="make"))
+
+    async def trigger() -> str:
+        # The limit ends what would be accepted after the tenth; that is no matter here.
+        return await outcome(deployments, force=True)
+
+    async def update() -> str:
+        return (await projects.update_environment(environment.id, change, "ada")).id
+
+    answers = Counter(await asyncio.gather(*(step() for _ in range(20) for step in (trigger, update))))
+    assert answers == {Status.CREATED: 10, ErrorCode.RATE_LIMITED: 10, environment.id: 20}
