@@ -2,7 +2,6 @@
 
 from pydantic import Field
 
-from domain.errors import ErrorCode
 from domain.result import BuildReport, Failure
 from domain.states import Status
 from domain.wire import Wire
@@ -14,11 +13,3 @@ class Ending(Wire):
     status: Status
     failure: Failure | None = None
     report: BuildReport = Field(default_factory=BuildReport)
-
-
-CODE_OF_STATUS = {
-    Status.FAILED: ErrorCode.BUILD_FAILED,
-    Status.CANCELED: ErrorCode.CANCELED,
-    Status.TIMEOUT: ErrorCode.TIMEOUT,
-}
-"""What `error.code` says where nothing more precise is known."""

@@ -1,7 +1,5 @@
 """What a finished deployment has to show."""
 
-from typing import Any
-
 from pydantic import Field
 
 from domain.states import Status
@@ -72,4 +70,3 @@ class BuildReport(Wire):
     artifact_urls: list[str] = Field(default_factory=list)
     framework: str | None = None
     warnings: list[DeploymentWarning] = Field(default_factory=list)
-    details: dict[str, Any] = Field(default_factory=dict)

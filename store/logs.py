@@ -38,12 +38,6 @@ class LogStore:
                 await notify(connection, deployment_id)
             return batch.cursor
 
-    async def count(self, deployment_id: str) -> int:
-        row = await self._database.fetch_one(
-            "select lines from log_counters where deployment_id = %(id)s", {"id": as_uuid(deployment_id)}
-        )
-        return int(row["lines"]) if row else 0
-
     async def page(
         self,
         deployment_id: str,
