@@ -18,7 +18,7 @@ from activities.heartbeat import beating, carried_through
 from activities.mask import Mask
 from activities.pump import LogPump
 from activities.steps import BuildOutcome, BuildStep, StartBuild
-from domain.build import Build
+from domain.build import Build, BuildRequest
 from domain.errors import DeploymentError, ErrorCode
 from domain.log import LogBatch
 from domain.result import BuildReport, Failure
@@ -68,7 +68,7 @@ class BuildActivities:
     @failing_plainly
     async def cancel_build(self, step: BuildStep) -> None:
         """Returns when the provider says that the build no longer runs; its last lines are in the log then."""
-        await self._provider(step.provider).cancel_build(step.build)
+        await self._provider(step.provider).cancel_build(await self._request(step), step.build)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_SECONDS):
                 await self._follow(step)
@@ -81,7 +81,7 @@ class BuildActivities:
         """Makes what was built reachable and writes down where."""
         deployment_id = step.build.deployment_id
         await self._progress.reach(deployment_id, Status.DEPLOYING)
-        publication = await self._provider(step.provider).publish_build(step.build)
+        publication = await self._provider(step.provider).publish_build(await self._request(step), step.build)
         batch = LogBatch(stream=PUBLISH_STREAM, after="", cursor="published", lines=publication.lines)
         await self._logs.append(deployment_id, batch)
         await self._progress.reach(
@@ -96,7 +96,7 @@ class BuildActivities:
     @failing_plainly
     async def collect_result(self, step: BuildStep) -> BuildReport:
         """The figures of an ended build."""
-        return await self._provider(step.provider).collect_report(step.build)
+        return await self._provider(step.provider).collect_report(await self._request(step), step.build)
 
     def _provider(self, name: str) -> Provider:
         try:
@@ -106,14 +106,17 @@ class BuildActivities:
             message = f"this service has no provider {name!r}; it has {known}"
             raise DeploymentError(ErrorCode.INVALID_REQUEST, message) from None
 
-    async def _follow(self, step: BuildStep) -> BuildOutcome:
+    async def _request(self, step: BuildStep) -> BuildRequest:
         timeout = timedelta(seconds=step.build_timeout_seconds)
-        request = await self._progress.build_request(step.build.deployment_id, timeout)
+        return await self._progress.build_request(step.build.deployment_id, timeout)
+
+    async def _follow(self, step: BuildStep) -> BuildOutcome:
+        request = await self._request(step)
         pump = LogPump(self._logs, step.build.deployment_id, Mask(request.secrets.values()))
         provider = self._provider(step.provider)
         written = None
         while True:
-            async with aclosing(provider.follow_build(step.build, await pump.cursor())) as all_news:
+            async with aclosing(provider.follow_build(request, step.build, await pump.cursor())) as all_news:
                 async for news in all_news:
                     if not await pump.take_over(news):
                         break  # somebody else was quicker: go on where the log stands

@@ -4,7 +4,8 @@ Rules:
 1. Every call may be made twice, with the same outcome: workers die, activities are tried again.
 2. `start_build` looks up first: our deployment id is in the build's metadata, so one intent is one build.
 3. What a provider cannot do is missing from `capabilities`; it is never faked.
-4. Failures are `DeploymentError`s. Codes in `domain.errors.RETRYABLE` are tried again by the caller, the others end
+4. Each call brings the request again: its settings and its credentials are not kept anywhere else.
+5. Failures are `DeploymentError`s. Codes in `domain.errors.RETRYABLE` are tried again by the caller, the others end
    the deployment.
 """
 
@@ -44,6 +45,7 @@ class BuildNews(Wire):
     lines: list[LogLine] = Field(default_factory=list)
     stage: BuildStage
     step: str | None = None
+    waiting: str | None = Field(default=None, description="why the provider lets it wait, where it does")
     repository: Repository | None = None
     failure: Failure | None = Field(default=None, description="with stage failed, canceled, timeout")
 
@@ -67,7 +69,7 @@ class Provider(ABC):
         """The build of this deployment: the one that is there, else a new one."""
 
     @abstractmethod
-    def follow_build(self, build: Build, cursor: str) -> AsyncGenerator[BuildNews, None]:
+    def follow_build(self, request: BuildRequest, build: Build, cursor: str) -> AsyncGenerator[BuildNews, None]:
         """News from `cursor` on ('' is the beginning), at least one a second, until a final stage has been told.
 
         A line is told within 300 ms of being written; at most 1,000 lines at a time. A build that is gone is told as
@@ -75,15 +77,15 @@ class Provider(ABC):
         """
 
     @abstractmethod
-    async def cancel_build(self, build: Build) -> None:
+    async def cancel_build(self, request: BuildRequest, build: Build) -> None:
         """Returns when the provider says that the build no longer runs (read back); also when it had ended before."""
 
     @abstractmethod
-    async def publish_build(self, build: Build) -> Publication:
+    async def publish_build(self, request: BuildRequest, build: Build) -> Publication:
         """Makes what was built reachable, atomically; returns once it has been seen answering."""
 
     @abstractmethod
-    async def collect_report(self, build: Build) -> BuildReport:
+    async def collect_report(self, request: BuildRequest, build: Build) -> BuildReport:
         """Figures of an ended build, well or not. Reads only."""
 
     async def clean_up(self) -> None:

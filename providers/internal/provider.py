@@ -85,7 +85,8 @@ class Internal(Provider):
             await self._start_supervisor(directory, request)
         return self._build(request)
 
-    async def follow_build(self, build: Build, cursor: str) -> AsyncGenerator[BuildNews, None]:
+    async def follow_build(self, request: BuildRequest, build: Build, cursor: str) -> AsyncGenerator[BuildNews, None]:
+        del request
         directory = self._directory(build.deployment_id)
         follower = Follower(directory, cursor)
         looked_at = 0.0
@@ -101,7 +102,8 @@ class Internal(Provider):
             if news is None or not news.lines:
                 await asyncio.sleep(_POLL_SECONDS)
 
-    async def cancel_build(self, build: Build) -> None:
+    async def cancel_build(self, request: BuildRequest, build: Build) -> None:
+        del request
         directory = self._directory(build.deployment_id)
         state = directory.state()
         if state is None or state.ended:
@@ -113,8 +115,9 @@ class Internal(Provider):
                 kill_supervisor(directory)
             await asyncio.sleep(_POLL_SECONDS)
 
-    async def publish_build(self, build: Build) -> Publication:
+    async def publish_build(self, request: BuildRequest, build: Build) -> Publication:
         """First the preview's host, then the environment's, so that what production gets has been seen answering."""
+        del request
         if self.releases.get(safe_name(build.deployment_id)) is None:
             raise DeploymentError(
                 ErrorCode.DEPLOY_FAILED,
@@ -130,7 +133,8 @@ class Internal(Provider):
         urls = [self.edge.url_of(site.host) for site in (production, preview)]
         return Publication(deployment_url=urls[0], preview_urls=urls[1:], lines=lines)
 
-    async def collect_report(self, build: Build) -> BuildReport:
+    async def collect_report(self, request: BuildRequest, build: Build) -> BuildReport:
+        del request
         state = self._directory(build.deployment_id).state()
         if state is not None:
             return state.report

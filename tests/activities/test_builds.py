@@ -57,7 +57,7 @@ class Scripted(Provider):
             task_queue="q",
         )
 
-    async def follow_build(self, build: Build, cursor: str) -> AsyncGenerator[BuildNews, None]:
+    async def follow_build(self, request: BuildRequest, build: Build, cursor: str) -> AsyncGenerator[BuildNews, None]:
         repository = Repository(url="https://x/y", branch="main", commit="f" * 40)
         told = int(cursor or 0)
         while told < LINES:
@@ -68,13 +68,13 @@ class Scripted(Provider):
             await asyncio.sleep(0)
         yield BuildNews(cursor=str(told), stage="failed" if self.failure else "built", failure=self.failure)
 
-    async def cancel_build(self, build: Build) -> None:
+    async def cancel_build(self, request: BuildRequest, build: Build) -> None:
         self.running.discard(build.deployment_id)
 
-    async def publish_build(self, build: Build) -> Publication:
+    async def publish_build(self, request: BuildRequest, build: Build) -> Publication:
         return Publication(deployment_url="https://shop.example.org/", lines=[_line("published", source="deploy")])
 
-    async def collect_report(self, build: Build) -> BuildReport:
+    async def collect_report(self, request: BuildRequest, build: Build) -> BuildReport:
         return BuildReport(artifact_id="sha256:1")
 
 

@@ -20,7 +20,7 @@ class ProviderConformance:
     ) -> None:
         first = await provider.start_build(well)
         again = await provider.start_build(well)
-        await told(provider, first)
+        await told(provider, well, first)
         once_more = await provider.start_build(well)
 
         assert first == again == once_more
@@ -29,7 +29,7 @@ class ProviderConformance:
     async def test_news_end_with_a_final_stage_and_nothing_follows(
         self, provider: Provider, well: BuildRequest
     ) -> None:
-        news = await told(provider, await provider.start_build(well))
+        news = await told(provider, well, await provider.start_build(well))
 
         assert [n.stage in FINAL_STAGES for n in news] == [False] * (len(news) - 1) + [True]
         assert news[-1].stage == "built"
@@ -39,16 +39,16 @@ class ProviderConformance:
         self, provider: Provider, well: BuildRequest
     ) -> None:
         build = await provider.start_build(well)
-        news = await told(provider, build)
+        news = await told(provider, well, build)
         all_lines = messages(news)
         before: list[str] = []
 
         for part in news[:-1]:
             before += [line.message for line in part.lines]
-            assert before + messages(await told(provider, build, part.cursor)) == all_lines
+            assert before + messages(await told(provider, well, build, part.cursor)) == all_lines
 
     async def test_at_most_a_thousand_lines_are_told_at_once(self, provider: Provider, well: BuildRequest) -> None:
-        news = await told(provider, await provider.start_build(well))
+        news = await told(provider, well, await provider.start_build(well))
 
         assert all(len(part.lines) <= 1000 for part in news)
 
@@ -57,16 +57,16 @@ class ProviderConformance:
     ) -> None:
         build = await provider.start_build(endless)
         came = []
-        async for _ in provider.follow_build(build, ""):
+        async for _ in provider.follow_build(endless, build, ""):
             came.append(time.monotonic())
             if len(came) > 2 and came[-1] - came[0] > 1.5:
                 break
-        await end(provider, build)
+        await end(provider, endless, build)
 
         assert max(later - earlier for earlier, later in itertools.pairwise(came)) < 1.5
 
     async def test_a_failing_build_says_why(self, provider: Provider, failing: BuildRequest) -> None:
-        last = (await told(provider, await provider.start_build(failing)))[-1]
+        last = (await told(provider, failing, await provider.start_build(failing)))[-1]
 
         assert last.stage == "failed"
         assert last.failure is not None
@@ -79,40 +79,40 @@ class ProviderConformance:
             pytest.skip("the provider cannot cancel, and says so")
         build = await provider.start_build(endless)
 
-        await provider.cancel_build(build)
-        await provider.cancel_build(build)
+        await provider.cancel_build(endless, build)
+        await provider.cancel_build(endless, build)
 
-        assert (await told(provider, build))[-1].stage == "canceled"
+        assert (await told(provider, endless, build))[-1].stage == "canceled"
 
     async def test_canceling_what_has_ended_changes_nothing(self, provider: Provider, well: BuildRequest) -> None:
         build = await provider.start_build(well)
-        await told(provider, build)
+        await told(provider, well, build)
 
-        await provider.cancel_build(build)
+        await provider.cancel_build(well, build)
 
-        assert (await told(provider, build))[-1].stage == "built"
+        assert (await told(provider, well, build))[-1].stage == "built"
 
     async def test_publishing_twice_gives_the_same_address(self, provider: Provider, well: BuildRequest) -> None:
         build = await provider.start_build(well)
-        await told(provider, build)
+        await told(provider, well, build)
 
-        first = await provider.publish_build(build)
-        again = await provider.publish_build(build)
+        first = await provider.publish_build(well, build)
+        again = await provider.publish_build(well, build)
 
         assert first.deployment_url
         assert (first.deployment_url, first.preview_urls) == (again.deployment_url, again.preview_urls)
 
     async def test_a_report_reads_only(self, provider: Provider, well: BuildRequest) -> None:
         build = await provider.start_build(well)
-        await told(provider, build)
+        await told(provider, well, build)
 
-        assert await provider.collect_report(build) == await provider.collect_report(build)
+        assert await provider.collect_report(well, build) == await provider.collect_report(well, build)
 
     async def test_a_failed_build_has_a_report_too(self, provider: Provider, failing: BuildRequest) -> None:
         build = await provider.start_build(failing)
-        await told(provider, build)
+        await told(provider, failing, build)
 
-        assert (await provider.collect_report(build)).artifact_id is None
+        assert (await provider.collect_report(failing, build)).artifact_id is None
 
     async def test_a_build_that_is_gone_is_told_as_failed(self, provider: Provider, well: BuildRequest) -> None:
         never = Build(
@@ -123,20 +123,20 @@ class ProviderConformance:
             task_queue=provider.task_queue,
         )
 
-        last = (await told(provider, never))[-1]
+        last = (await told(provider, well, never))[-1]
 
         assert last.stage == "failed"
         assert last.failure is not None
         assert last.failure.code in set(ErrorCode)
 
 
-async def told(provider: Provider, build: Build, cursor: str = "") -> list[BuildNews]:
-    return [news async for news in provider.follow_build(build, cursor)]
+async def told(provider: Provider, request: BuildRequest, build: Build, cursor: str = "") -> list[BuildNews]:
+    return [news async for news in provider.follow_build(request, build, cursor)]
 
 
 def messages(news: list[BuildNews]) -> list[str]:
     return [line.message for part in news for line in part.lines]
 
 
-async def end(provider: Provider, build: Build) -> None:
-    await provider.cancel_build(build)
+async def end(provider: Provider, request: BuildRequest, build: Build) -> None:
+    await provider.cancel_build(request, build)

@@ -102,9 +102,13 @@ def build_request(
     )
 
 
+ANY_REQUEST = build_request("https://git.example.org/any.git")
+"""Once a build has begun, the internal provider asks its directory and not the request."""
+
+
 async def follow(provider: Internal, build: Build, cursor: str = "") -> list[BuildNews]:
     """All news until the end."""
-    return [news async for news in provider.follow_build(build, cursor)]
+    return [news async for news in provider.follow_build(ANY_REQUEST, build, cursor)]
 
 
 async def build(provider: Internal, request: BuildRequest) -> tuple[Build, BuildNews, list[str]]:

@@ -12,7 +12,7 @@ from providers.base import Build
 from providers.internal.edge import ANSWERED_BY, Edge
 from providers.internal.limits import Limits
 from providers.internal.provider import Internal
-from tests.providers.conftest import MakeInternal, build_request, running_edge
+from tests.providers.conftest import ANY_REQUEST, MakeInternal, build_request, running_edge
 from tests.servers import free_port
 
 SITE = {
@@ -53,7 +53,7 @@ def release(internal: Internal, files: dict[str, str], project: str = "shop") ->
 @pytest.fixture
 async def published(internal: Internal) -> tuple[Build, str]:
     built = release(internal, SITE)
-    publication = await internal.publish_build(built)
+    publication = await internal.publish_build(ANY_REQUEST, built)
     assert publication.deployment_url
     return built, publication.deployment_url
 
@@ -61,7 +61,7 @@ async def published(internal: Internal) -> tuple[Build, str]:
 async def test_a_site_is_reached_at_its_environments_and_its_deployments_host(internal: Internal, edge: Edge) -> None:
     built = release(internal, SITE)
 
-    publication = await internal.publish_build(built)
+    publication = await internal.publish_build(ANY_REQUEST, built)
 
     port = httpx.URL(edge.public_url).port
     assert publication.deployment_url == f"http://production.shop.localhost:{port}/"
@@ -113,7 +113,7 @@ async def test_an_older_release_is_restored_by_publishing_it_again(internal: Int
 
     seen = []
     for chosen in (old, new, old):
-        url = (await internal.publish_build(chosen)).deployment_url or ""
+        url = (await internal.publish_build(ANY_REQUEST, chosen)).deployment_url or ""
         seen.append((await get(edge, url)).text)
 
     assert seen == ["old", "new", "old"]
@@ -123,7 +123,7 @@ async def test_a_release_that_is_gone_cannot_be_published(internal: Internal, pu
     internal.releases.remove(published[0].deployment_id)
 
     with pytest.raises(DeploymentError) as refused:
-        await internal.publish_build(published[0])
+        await internal.publish_build(ANY_REQUEST, published[0])
 
     assert refused.value.code == ErrorCode.DEPLOY_FAILED
 
@@ -135,7 +135,9 @@ async def test_sites_published_at_once_are_all_there(make_internal: MakeInternal
     workers = [Internal(first.root, each, task_queue="q", allow_private_addresses=True) for each in edges]
     built = [release(first, {"index.html": "hello"}, f"shop-{n}") for n in range(6)]
 
-    publications = await asyncio.gather(*(workers[n % 3].publish_build(each) for n, each in enumerate(built)))
+    publications = await asyncio.gather(
+        *(workers[n % 3].publish_build(ANY_REQUEST, each) for n, each in enumerate(built))
+    )
     for each in edges:
         await each.close()
 
@@ -148,7 +150,7 @@ async def test_an_edge_that_was_restarted_is_told_its_sites_again(tmp_path: Path
     async with running_edge(tmp_path) as (edge, caddy):
         internal = Internal(tmp_path / "data", edge, task_queue="q", allow_private_addresses=True)
         built = release(internal, SITE)
-        url = (await internal.publish_build(built)).deployment_url or ""
+        url = (await internal.publish_build(ANY_REQUEST, built)).deployment_url or ""
         caddy.send_signal(signal.SIGKILL)
         await caddy.wait()
         with pytest.raises(DeploymentError) as away:
@@ -172,7 +174,7 @@ async def test_an_edge_that_lost_its_whole_configuration_gets_it_back(tmp_path: 
         async with httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(uds=edge.admin_socket)) as admin:
             await admin.delete("http://127.0.0.1/config/apps")
 
-        url = (await internal.publish_build(built)).deployment_url or ""
+        url = (await internal.publish_build(ANY_REQUEST, built)).deployment_url or ""
 
         assert (await get(edge, url)).text == "home"
 
@@ -187,7 +189,7 @@ async def test_an_edge_that_does_not_serve_fails_the_publication_and_nothing_is_
     internal.edge = elsewhere
 
     with pytest.raises(DeploymentError) as failed:
-        await internal.publish_build(built)
+        await internal.publish_build(ANY_REQUEST, built)
     await elsewhere.close()
 
     assert failed.value.code == ErrorCode.DEPLOY_FAILED

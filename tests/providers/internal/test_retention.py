@@ -12,7 +12,7 @@ from providers.internal.provider import Internal
 from providers.internal.releases import Release
 from providers.internal.retention import clean_builds, clean_caches, clean_leftovers, releases_to_remove
 from providers.internal.sites import Site
-from tests.providers.conftest import MakeInternal, build_request
+from tests.providers.conftest import ANY_REQUEST, MakeInternal, build_request
 
 NOW = datetime.now(UTC)
 
@@ -139,4 +139,4 @@ async def _publish(internal: Internal, request: BuildRequest) -> None:
     output.mkdir(parents=True, exist_ok=True)
     (output / "index.html").write_text("hello")
     internal.releases.add(request, output, Limits(), lambda: None)
-    await internal.publish_build(internal._build(request))
+    await internal.publish_build(ANY_REQUEST, internal._build(request))

@@ -7,7 +7,7 @@ import pytest
 
 from providers.internal.provider import Internal
 from providers.internal.sandbox import find_bubblewrap
-from tests.providers.conftest import MakeInternal, MakeRepository, build, build_request
+from tests.providers.conftest import ANY_REQUEST, MakeInternal, MakeRepository, build, build_request
 from tests.providers.internal.processes import appears
 
 
@@ -106,7 +106,7 @@ async def test_a_users_variables_do_not_reach_the_program_that_makes_the_sandbox
     outside = await appears("--args")
     environments = b"".join(Path(f"/proc/{pid}/environ").read_bytes() for pid in outside)
     lines = b"".join(Path(f"/proc/{pid}/cmdline").read_bytes() for pid in [*outside, *inside])
-    await internal.cancel_build(started)
+    await internal.cancel_build(ANY_REQUEST, started)
 
     assert b"LD_PRELOAD" not in environments
     assert b"open-sesame" not in lines

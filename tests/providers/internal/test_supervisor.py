@@ -16,7 +16,7 @@ from providers.base import Build
 from providers.internal.builds import BuildDirectory
 from providers.internal.limits import MIB, Limits
 from providers.internal.provider import Internal
-from tests.providers.conftest import MakeInternal, MakeRepository, build, build_request, follow
+from tests.providers.conftest import ANY_REQUEST, MakeInternal, MakeRepository, build, build_request, follow
 from tests.providers.internal.processes import appears, is_gone, running
 
 _numbers = itertools.count(70001)
@@ -65,7 +65,7 @@ async def test_cancel_ends_daemons_too_within_two_seconds(
     await appears(f"sleep {n}")
 
     async with asyncio.timeout(2):
-        await internal.cancel_build(started)
+        await internal.cancel_build(ANY_REQUEST, started)
 
     assert running(f"sleep {n}") == []
     last = (await follow(internal, started))[-1]
@@ -101,7 +101,7 @@ async def test_a_supervisor_that_does_not_listen_is_killed(
     assert state is not None
     os.kill(state.pid, signal.SIGSTOP)
 
-    await internal.cancel_build(started)
+    await internal.cancel_build(ANY_REQUEST, started)
 
     assert await is_gone(f"sleep {n}")
     assert (await follow(internal, started))[-1].stage == "canceled"
@@ -145,7 +145,7 @@ async def work():
     edge = Edge("http://127.0.0.1:9", "http://127.0.0.1:9")
     internal = Internal(Path(sys.argv[1]), edge, task_queue="q", allow_private_addresses=True)
     build = await internal.start_build(BuildRequest.model_validate_json(Path(sys.argv[2]).read_bytes()))
-    async for _ in internal.follow_build(build, ""):
+    async for _ in internal.follow_build(ANY_REQUEST, build, ""):
         pass
 
 asyncio.run(work())
@@ -259,7 +259,7 @@ async def test_secrets_are_neither_on_disk_nor_in_the_log_nor_in_a_command_line(
         path.read_bytes() for path in internal.root.rglob("*") if path.is_file() and ".git" not in path.parts
     )
     lines = running("correct-horse")
-    await internal.cancel_build(started)
+    await internal.cancel_build(ANY_REQUEST, started)
     news = await follow(internal, started)
 
     assert b"correct-horse" not in kept
@@ -315,7 +315,7 @@ async def test_figures_of_output_tests_and_coverage_are_reported(
     internal = make_internal()
 
     started, last, _ = await build(internal, build_request(repository(files).url))
-    report = await internal.collect_report(started)
+    report = await internal.collect_report(ANY_REQUEST, started)
 
     assert last.stage == "built"
     assert (report.metrics.tests_passed, report.metrics.tests_failed, report.metrics.coverage) == (1, 1, 75.0)
