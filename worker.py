@@ -127,7 +127,8 @@ async def run(settings: Settings) -> None:
 async def _workers(
     settings: Settings, client: Client, database: Database, parts: contextlib.AsyncExitStack
 ) -> list[Worker]:
-    progress = ProgressStore(database, Sealer(settings.secret_keys.get_secret_value()))
+    sealer = Sealer(settings.secret_keys.get_secret_value())
+    progress = ProgressStore(database, sealer)
     workers = []
     if "workflows" in settings.worker_roles:
         workers.append(record_worker(client, RecordActivities(progress)))
@@ -137,7 +138,7 @@ async def _workers(
         task_queue = own_queue(settings.data_dir)
         internal = internal_provider(settings, task_queue)
         providers: Mapping[str, Provider] = {internal.name: internal}
-        builds = BuildActivities(providers, progress, LogStore(database))
+        builds = BuildActivities(providers, progress, LogStore(database, sealer))
         workers += build_workers(client, task_queue, builds, MaintenanceActivities(providers))
         await schedule_clean_up(client, task_queue)
         await parts.enter_async_context(_running(_keep_sites(internal)))

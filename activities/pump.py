@@ -27,7 +27,7 @@ class LogPump:
 
     async def cursor(self) -> str:
         """How far the log has been stored, by whoever did it."""
-        self._cursor = await self._logs.cursor(self._deployment_id, STREAM)
+        self._cursor = (await self._logs.position(self._deployment_id, STREAM)).cursor
         return self._cursor
 
     async def take_over(self, news: BuildNews) -> bool:
@@ -35,7 +35,7 @@ class LogPump:
         lines = self._mask.lines(news.lines)
         if news.cursor != self._cursor:
             batch = LogBatch(stream=STREAM, after=self._cursor, cursor=news.cursor, lines=lines)
-            if await self._logs.append(self._deployment_id, batch) != news.cursor:
+            if (await self._logs.append(self._deployment_id, batch)).cursor != news.cursor:
                 return False
             self._cursor = news.cursor
         self._shown = [*self._shown, *(line.message[:SHOWN_LENGTH] for line in lines)][-SHOWN_LINES:]

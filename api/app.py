@@ -108,7 +108,7 @@ def _services(settings: Settings) -> Services:
         projects=ProjectStore(database, sealer),
         deployments=DeploymentStore(database, sealer, limiter, page),
         events=EventStore(database, page),
-        logs=LogStore(database),
+        logs=LogStore(database, sealer),
         tokens=tokens_store,
         passes=Passes(tokens_store),
         limiter=limiter,

@@ -1,4 +1,4 @@
-"""A line of a deployment's log, and what a reader may ask for."""
+"""A line of a deployment's log, what a reader may ask for, and what a follower hands over."""
 
 from enum import StrEnum
 from typing import Any, Literal
@@ -24,38 +24,73 @@ class LogLevel(StrEnum):
         return levels[levels.index(self) :]
 
 
-class LogLine(Wire):
-    """What a provider says, before it has a number."""
-
+class _Line(Wire):
     timestamp: Timestamp
-    level: LogLevel = LogLevel.INFO
     message: str
     step: str | None = None
     source: LogSource = "build"
     metadata: dict[str, Any] | None = None
 
 
-class DeploymentLog(LogLine):
+class LogLine(_Line):
+    """What a provider says, before it has a number. A level that it does not tell is recognised on the way in."""
+
+    level: LogLevel | None = None
+
+
+class DeploymentLog(_Line):
     """A stored line. `id` is its sequence number within the deployment, from 1, gapless."""
 
     id: str = Field(pattern=r"^[1-9][0-9]*$")
     deployment_id: str
+    level: LogLevel = LogLevel.INFO
+
+
+class LogMatch(DeploymentLog):
+    """A line that a search has found, with the lines around it as they stand in the log."""
+
+    before: list[DeploymentLog] = Field(default_factory=list)
+    after: list[DeploymentLog] = Field(default_factory=list)
 
 
 class LogFilter(Wire):
-    """Which lines a reader wants; all of it together. `level` means that and above; `query` is a substring."""
+    """Which lines a reader wants; all of it together. `level` means that and above, `query` a part of the message."""
 
     level: LogLevel | None = None
     step: str | None = None
     source: LogSource | None = None
     since: Timestamp | None = None
+    until: Timestamp | None = Field(default=None, description="lines before then")
     query: str | None = None
+    regex: bool = Field(default=False, description="`query` is a regular expression (RE2)")
+    case_sensitive: bool = False
+
+
+class LogPage(Wire):
+    """Lines in order. `cursor`: the number to go on after; None when there is nothing more now."""
+
+    lines: list[DeploymentLog]
+    cursor: int | None = None
 
 
 class LogBatch(Wire):
-    """Lines of one stream of a log (`build`, `publish`): those between the cursors `after` and `cursor`."""
+    """Lines of one stream of a log (`build`, `publish`): those between the cursors `after` and `cursor`.
+
+    `memory` is what whoever goes on from `cursor` has to know of the lines before it (an open group, masks that the
+    build asked for). It may hold secrets: it is sealed at rest.
+    """
 
     stream: str
     after: str
     cursor: str
     lines: list[LogLine]
+    memory: dict[str, Any] = Field(default_factory=dict, repr=False)
+
+
+class StreamPosition(Wire):
+    """Where a stream of a log stands: all up to `cursor` is stored, which is so many lines and bytes of messages."""
+
+    cursor: str = ""
+    lines: int = 0
+    bytes: int = 0
+    memory: dict[str, Any] = Field(default_factory=dict, repr=False)

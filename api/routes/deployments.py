@@ -182,6 +182,6 @@ def _accepted(request: Request, services: Services, made: Outcome[Deployment]) -
 async def _with_logs(services: Services, page: Page[Deployment]) -> Page[Deployment]:
     items = []
     for deployment in page.items:
-        lines = await services.logs.page(deployment.id, LogFilter(), limit=_LISTED_LINES, tail=_LISTED_LINES)
-        items.append(deployment.model_copy(update={"logs": [line.message for line in lines]}))
+        end = await services.logs.page(deployment.id, LogFilter(), limit=_LISTED_LINES, tail=_LISTED_LINES)
+        items.append(deployment.model_copy(update={"logs": [line.message for line in end.lines]}))
     return page.model_copy(update={"items": items})

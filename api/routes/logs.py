@@ -80,28 +80,26 @@ async def get_logs(
     start = after if after is not None else cursor or 0
     if _PLAIN in request.headers.get("accept", ""):
         return _download(services, deployment.id, wanted, start, tail)
-    lines = await services.logs.page(
-        deployment.id, wanted, limit=limit + 1, offset=offset, after=start, tail=tail and min(tail, limit)
+    found = await services.logs.page(
+        deployment.id, wanted, limit=limit, offset=offset, after=start, tail=tail and min(tail, limit)
     )
-    more = len(lines) > limit
     page = _PAGE(
-        items=lines[:limit],
+        items=found.lines,
         total=None,
         limit=limit,
         offset=offset,
-        next_cursor=lines[limit - 1].id if more else None,
+        next_cursor=None if found.cursor is None else str(found.cursor),
     )
     return page_answer(request, page)
 
 
 def _download(services: Services, deployment_id: str, wanted: LogFilter, start: int, tail: int | None) -> Response:
     async def text() -> AsyncIterator[str]:
-        after = start
-        while lines := await services.logs.page(deployment_id, wanted, limit=_MOST, after=after, tail=tail):
-            yield "".join(_plain(line) for line in lines)
-            after = int(lines[-1].id)
-            if tail is not None:
-                return
+        after: int | None = start
+        while after is not None:
+            page = await services.logs.page(deployment_id, wanted, limit=_MOST, after=after, tail=tail)
+            yield "".join(_plain(line) for line in page.lines)
+            after = page.cursor
 
     name = f'attachment; filename="deployment-{deployment_id}.log"'
     return StreamingResponse(text(), media_type=_PLAIN, headers={"Content-Disposition": name})
@@ -142,7 +140,7 @@ async def stream_logs(
         # The status first: what was written before a final one is in the page that is read after it.
         status = (await services.deployments.get(deployment.id)).status
         lines = await services.logs.page(deployment.id, wanted, limit=_MOST, after=cursor)
-        events = [Event.of("log", int(line.id), line) for line in lines]
+        events = [Event.of("log", int(line.id), line) for line in lines.lines]
         return events, status in TERMINAL
 
     async def entries() -> AsyncIterator[Entry]:
@@ -186,7 +184,7 @@ async def search_logs(
         if len(found) > start + limit:
             break
         lines = await services.logs.page(deployment.id, wanted, limit=start + limit + 1 - len(found))
-        found += [line for line in lines if until is None or line.timestamp < until]
+        found += [line for line in lines.lines if until is None or line.timestamp < until]
     more = len(found) > start + limit
     page = _PAGE(
         items=found[start : start + limit],

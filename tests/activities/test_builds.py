@@ -87,7 +87,7 @@ class Bench:
 
     def __init__(self, database: Database, sealer: Sealer, provider: Scripted) -> None:
         self.deployments = DeploymentStore(database, sealer, TriggerLimiter(database, 10))
-        self.logs = LogStore(database)
+        self.logs = LogStore(database, sealer)
         self.events = EventStore(database)
         self.provider = provider
         self.steps = BuildActivities({"scripted": provider}, ProgressStore(database, sealer), self.logs)
@@ -109,7 +109,7 @@ class Bench:
         return BuildStep(build=build, provider="scripted", build_timeout_seconds=60)
 
     async def log(self) -> list[DeploymentLog]:
-        return await self.logs.page(self.deployment.id, LogFilter(), limit=1000)
+        return (await self.logs.page(self.deployment.id, LogFilter(), limit=1000)).lines
 
     async def now(self) -> Deployment:
         return await self.deployments.get(self.deployment.id)

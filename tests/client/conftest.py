@@ -30,7 +30,7 @@ class Service:
 
     async def say(self, deployment: Deployment, *messages: str) -> None:
         """The next lines of its build."""
-        after = await self.logs.cursor(deployment.id, "build")
+        after = (await self.logs.position(deployment.id, "build")).cursor
         now = datetime.now(UTC)
         lines = [LogLine(timestamp=now, message=message, step="build") for message in messages]
         cursor = f"{after}{len(messages)}."
@@ -44,7 +44,10 @@ class Service:
 async def service(database_url: str, database: Database, sealer: Sealer) -> AsyncIterator[Service]:
     async with served(database_url, trigger_limit=1000) as api:
         yield Service(
-            str(api.client.base_url).rstrip("/"), FIRST_TOKEN, LogStore(database), ProgressStore(database, sealer)
+            str(api.client.base_url).rstrip("/"),
+            FIRST_TOKEN,
+            LogStore(database, sealer),
+            ProgressStore(database, sealer),
         )
 
 

@@ -36,8 +36,8 @@ def progress(database: Database, sealer: Sealer) -> ProgressStore:
 
 
 @pytest.fixture
-def logs(database: Database) -> LogStore:
-    return LogStore(database)
+def logs(database: Database, sealer: Sealer) -> LogStore:
+    return LogStore(database, sealer)
 
 
 @pytest.fixture
