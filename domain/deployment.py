@@ -54,6 +54,8 @@ class Deployment(Wire):
     message: str | None = None
     status: Status
     waiting_on: WaitingOn | None = None
+    waiting_reason: str | None = Field(default=None, description="why it waits, in plain words")
+    waiting_since: Timestamp | None = None
     queue_position: int | None = None
     provider: str
     build_id: str | None = None

@@ -49,15 +49,27 @@ class ProgressStore:
             **{name: row[name] for name in _REQUEST_COLUMNS},
         )
 
-    async def reach(self, deployment_id: str, status: Status, **columns: Any) -> Deployment:
-        """Brings the news that a stage is reached; with it what is known since. Late news changes nothing."""
+    async def reach(
+        self, deployment_id: str, status: Status, *, waiting: str | None = None, **columns: Any
+    ) -> Deployment:
+        """Brings the news that a stage is reached; with it what is known since. Late news changes nothing.
+
+        `waiting` is why the provider lets it wait; without, it no longer waits for its provider.
+        """
         async with self._database.transaction() as connection:
             row = await deployment_row(connection, deployment_id, lock=True)
             if row["status"] not in TERMINAL:
                 row = await _move(connection, row, status)
-                new = {name: value for name, value in columns.items() if row[name] != value}
-                row = await change(connection, row, **new) if new else row
+                columns |= _waits_for_provider(row, waiting)
+                row = await _note(connection, row, columns)
             return deployment_of(row, None)
+
+    async def wait_for_provider(self, deployment_id: str, reason: str) -> None:
+        """The provider cannot be worked with now; `reach` says that it goes on."""
+        async with self._database.transaction() as connection:
+            row = await deployment_row(connection, deployment_id, lock=True)
+            if row["status"] not in TERMINAL:
+                await _note(connection, row, _waits_for_provider(row, reason))
 
     async def note_build(self, build: Build) -> None:
         """Which build of the provider it is, and where it is reached."""
@@ -86,7 +98,7 @@ class ProgressStore:
                 row,
                 final,
                 finished_at=datetime.now(UTC),
-                waiting_on=None,
+                **_NOT_WAITING,
                 error=ending.failure and ending.failure.model_dump(mode="json", by_alias=True),
                 artifact_id=ending.report.artifact_id,
                 lane="released" if row["lane"] == "held" else row["lane"],
@@ -99,7 +111,23 @@ class ProgressStore:
             return deployment
 
 
+_LONGEST_REASON = 500
+_NOT_WAITING = {"waiting_on": None, "waiting_reason": None, "waiting_since": None}
 _REQUEST_COLUMNS = ("project_id", "source_ref", "commit_sha", "repository_url", "provider_settings")
+
+
+def _waits_for_provider(row: Row, reason: str | None) -> dict[str, Any]:
+    """The columns that say so, where they do not say it yet. Since when: since the first reason without a break."""
+    if reason is not None:
+        since = row["waiting_since"] if row["waiting_on"] == "provider" else datetime.now(UTC)
+        return {"waiting_on": "provider", "waiting_reason": reason[:_LONGEST_REASON], "waiting_since": since}
+    return _NOT_WAITING if row["waiting_on"] == "provider" else {}
+
+
+async def _note(connection: Connection, row: Row, columns: dict[str, Any]) -> Row:
+    """Writes those that are new."""
+    new = {name: value for name, value in columns.items() if row[name] != value}
+    return await change(connection, row, **new) if new else row
 
 
 async def _move(connection: Connection, row: Row, goal: Status) -> Row:

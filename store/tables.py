@@ -75,6 +75,8 @@ class DeploymentRow(SQLModel, table=True):
     message: str | None
     status: str
     waiting_on: str | None
+    waiting_reason: str | None
+    waiting_since: datetime | None = _moment(nullable=True)
     provider: str
     provider_settings: dict[str, Any] = _json()
     repository_url: str | None

@@ -83,3 +83,24 @@ async def test_events_of_a_project_are_numbered_without_gaps_under_load(
     cursors = [change.cursor for change in await events.of_project("shop", after=0)]
     assert cursors == list(range(1, 8 * 6 + 1))
     assert await events.head("shop") == 48
+
+
+async def test_a_wait_for_the_provider_says_why_and_since_when_until_it_goes_on(
+    deployments: DeploymentStore, progress: ProgressStore, shop: Project
+) -> None:
+    deployment = await accepted(deployments)
+    await progress.reach(deployment.id, Status.BUILDING)
+    await progress.wait_for_provider(deployment.id, "vercel answers 503")
+    first = await deployments.get(deployment.id)
+    await progress.wait_for_provider(deployment.id, "vercel cannot be connected to")
+    later = await deployments.get(deployment.id)
+    assert (later.status, later.waiting_on) == (Status.BUILDING, "provider")
+    assert later.waiting_reason == "vercel cannot be connected to"
+    assert later.waiting_since == first.waiting_since is not None
+    went_on = await progress.reach(deployment.id, Status.BUILDING)
+    assert (went_on.waiting_on, went_on.waiting_reason, went_on.waiting_since) == (None, None, None)
+    await progress.wait_for_provider(deployment.id, "vercel answers 503")
+    ended = await progress.finish(deployment.id, Ending(status=Status.CANCELED))
+    await progress.wait_for_provider(deployment.id, "late news")
+    assert ended == await deployments.get(deployment.id)
+    assert ended.waiting_on is None
