@@ -47,17 +47,20 @@ def timeouts() -> str:
     return table(
         ("level", "at most", "and then"),
         ("accepted, Temporal away", "no limit", "stays `created` until Temporal is back"),
-        ("start of the build: a builder is free and has begun", _said(policies.START_TIMEOUT), "`failed`"),
         (
             "build",
             f"{_said(policies.BUILD_TIMEOUT)}, or the whole if that is shorter",
             "`timeout`, the build is canceled",
         ),
-        ("publishing", _said(policies.DEPLOY_TIMEOUT), "`failed`"),
         (
             "whole, from the workflow's start",
             f"`timeoutSeconds`; default {_said(whole)}",
             "`timeout`, the build is canceled",
+        ),
+        (
+            "a provider that is away, no free builder",
+            "the whole",
+            "it waits; `waitingOn: provider` says since when and why",
         ),
         ("figures of the build", _said(policies.COLLECT_TIMEOUT), "a warning in the result"),
         ("stopping a build", _said(policies.CANCEL_TIMEOUT), "the deployment ends all the same"),

@@ -26,10 +26,8 @@ with workflow.unsafe.imports_passed_through():
         ATTEMPT,
         CANCEL_TIMEOUT,
         COLLECT_TIMEOUT,
-        DEPLOY_TIMEOUT,
         HEARTBEAT,
         RETRY,
-        START_TIMEOUT,
     )
     from workflows.search import STATUS
 
@@ -98,7 +96,7 @@ class DeploymentWorkflow:
             task_queue=BUILD_QUEUE,
             summary=f"{plan.provider}: {plan.source_ref}",
             cancellation_type=WAIT,
-            **_bounds(START_TIMEOUT),
+            **self._until_the_deadline(),
         )
         return await to_its_end(step)
 
@@ -120,7 +118,7 @@ class DeploymentWorkflow:
             task_queue=build.task_queue or BUILD_QUEUE,
             summary=f"{self._plan.environment} of {self._plan.project_id}",
             cancellation_type=WAIT,
-            **_bounds(DEPLOY_TIMEOUT),
+            **self._until_the_deadline(),
         )
         await to_its_end(step)
 
@@ -162,6 +160,10 @@ class DeploymentWorkflow:
         except ActivityError as error:
             message = f"the figures of the build could not be collected: {error.cause}"
             return BuildReport(warnings=[DeploymentWarning(message=message)])
+
+    def _until_the_deadline(self) -> dict[str, Any]:
+        """A provider that is away, or a builder that is not free, is waited for as long as the deployment may take."""
+        return _bounds(timedelta(seconds=self._plan.timeout_seconds))
 
     def _step(self, build: Build) -> BuildStep:
         plan = self._plan

@@ -8,8 +8,6 @@ HEARTBEAT = timedelta(seconds=15)
 """A worker that is gone is noticed after this. Longer than a restart of the Temporal server takes."""
 
 BUILD_TIMEOUT = timedelta(minutes=45)
-START_TIMEOUT = timedelta(minutes=5)
-DEPLOY_TIMEOUT = timedelta(minutes=10)
 CANCEL_TIMEOUT = timedelta(minutes=10)
 COLLECT_TIMEOUT = timedelta(minutes=2)
 ATTEMPT = timedelta(minutes=2)
