@@ -116,20 +116,11 @@ class Http:
         self.base_url = base_url
         self.options = options or Options()
         limits = httpx.Limits(max_connections=self.options.connections, max_keepalive_connections=20)
-        self.client = httpx.AsyncClient(
-            transport=GuardedTransport(limits, allow_private_addresses=self.options.allow_private_addresses),
-            timeout=httpx.Timeout(
-                connect=self.options.connect_seconds,
-                read=None,  # each call says its own
-                write=self.options.write_seconds,
-                pool=self.options.pool_seconds,
-            ),
-            headers={"User-Agent": self.options.user_agent, "Accept-Encoding": "gzip"},
-            follow_redirects=False,
-        )
+        # Not a client: that keeps cookies for all accounts, and fails on a redirect's address before anyone looks.
+        self.transport = GuardedTransport(limits, allow_private_addresses=self.options.allow_private_addresses)
 
     async def close(self) -> None:
-        await self.client.aclose()
+        await self.transport.aclose()
 
     def session(
         self,
@@ -172,6 +163,11 @@ class Session:
         self._headers = headers
         self._account = account
         self._hidden = hidden
+        self._common_headers = {
+            "User-Agent": http.options.user_agent,
+            "Accept": "application/json",
+            "Accept-Encoding": "gzip",
+        }
 
     @property
     def trouble(self) -> Trouble | None:
@@ -245,15 +241,18 @@ class Session:
     ) -> httpx.Request:
         path = call.path.format_map({name: _segment(name, value) for name, value in names.items()})
         given = {name: value for name, value in (params or {}).items() if value is not None}
-        timeout = self._http.client.timeout.as_dict()
-        return self._http.client.build_request(
+        options = self._http.options
+        timeout = httpx.Timeout(
+            connect=options.connect_seconds, read=call.seconds, write=options.write_seconds, pool=options.pool_seconds
+        )
+        return httpx.Request(
             call.method,
             self._base_url + path,
             params=given or None,
             json=json,
             content=content,
-            headers={**self._headers, **(headers or {})},
-            extensions={"timeout": {**timeout, "read": call.seconds}},
+            headers={**self._common_headers, **self._headers, **(headers or {})},
+            extensions={"timeout": timeout.as_dict()},
         )
 
     def _redirected(self, request: httpx.Request, answer: Answer) -> httpx.Request:
@@ -264,7 +263,7 @@ class Session:
             target = None
         if target is None or (request.url.scheme == "https" and not target.startswith("https:")):
             raise answer.unusable("a redirect to what is no link")
-        return self._http.client.build_request("GET", target, extensions=request.extensions)
+        return httpx.Request("GET", target, headers=self._common_headers, extensions=request.extensions)
 
     async def _sent(self, call: Call, request: httpx.Request, *, last: bool = False) -> Answer:
         """One exchange, whole. A repeatable one whose connection breaks raises `_Broken`, unless it is the `last`."""
@@ -289,7 +288,7 @@ class Session:
         response = None
         with self._breaker.attempt():
             try:
-                response = await self._http.client.send(request, stream=True)
+                response = await self._http.transport.handle_async_request(request)
                 yield response
             except _Unreadable as error:
                 assert response is not None  # noqa: S101 - nothing else reads a body
