@@ -173,7 +173,11 @@ def wait_seconds(answer: Answer) -> float | None:
 
 def bounded(seconds: float) -> float:
     """Between our own bounds, with up to a tenth more, so that those who wait do not come back at once."""
-    return min(LONGEST_WAIT, max(SHORTEST_WAIT, seconds)) * (1 + random.uniform(0, 0.1))  # noqa: S311 - no secret
+    return _clamped(seconds) * (1 + random.uniform(0, 0.1))  # noqa: S311 - no secret
+
+
+def _clamped(seconds: float) -> float:
+    return min(LONGEST_WAIT, max(SHORTEST_WAIT, seconds))
 
 
 def whole_seconds(seconds: float) -> int:
@@ -187,7 +191,7 @@ def limits_of(answer: Answer) -> tuple[int, int, float] | None:
     reset = _until_reset(answer.headers.get("x-ratelimit-reset", ""))
     if reset is None or not all(value.isascii() and value.isdecimal() and len(value) < 10 for value in values):
         return None
-    return int(values[0]), int(values[1]), bounded(reset)
+    return int(values[0]), int(values[1]), _clamped(reset)
 
 
 def _retry_after(value: str) -> float | None:
