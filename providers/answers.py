@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 
 from pydantic import TypeAdapter, ValidationError
 
-from domain.configuration import HIDDEN
 from domain.errors import DeploymentError, ErrorCode
+from domain.masking import Mask
 
 Shape = TypeVar("Shape")
 
@@ -84,13 +84,11 @@ class Answer:
     headers: Mapping[str, str]
     body: bytes = field(repr=False)
     repeatable: bool = True
-    hidden: tuple[str, ...] = field(default=(), repr=False)
+    mask: Mask = field(default_factory=lambda: Mask(()), repr=False)
 
     def text(self, text: str, length: int = MAX_TEXT) -> str:
-        """What the provider said, without what is to be hidden: for a message of ours."""
-        for secret in self.hidden:
-            text = text.replace(secret, HIDDEN)
-        return plain(text, length)
+        """What the provider said, without secrets: for a message of ours."""
+        return plain(self.mask.text(text), length)
 
     def read(self, shape: type[Shape]) -> Shape:
         """The body, as a pydantic model or a list of them.

@@ -18,6 +18,7 @@ from pydantic import Field
 
 from domain.build import Build, BuildRequest
 from domain.deployment import Repository
+from domain.errors import DeploymentError, ErrorCode
 from domain.log import LogLine
 from domain.result import BuildReport, Failure
 from domain.wire import Wire
@@ -83,6 +84,12 @@ class Provider(ABC):
     @abstractmethod
     async def publish_build(self, request: BuildRequest, build: Build) -> Publication:
         """Makes what was built reachable, atomically; returns once it has been seen answering."""
+
+    async def repoint(self, request: BuildRequest, build: Build) -> Publication:
+        """Makes an earlier build live again, without building; returns once it has been seen. For `REPOINT`."""
+        del request, build
+        message = f"{self.name} cannot make an earlier build live again; deploy its commit again"
+        raise DeploymentError(ErrorCode.DEPLOY_FAILED, message)
 
     @abstractmethod
     async def collect_report(self, request: BuildRequest, build: Build) -> BuildReport:

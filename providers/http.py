@@ -29,6 +29,7 @@ import httpx
 import structlog
 
 from domain.errors import DeploymentError, ErrorCode
+from domain.masking import Mask
 from providers.answers import (
     Ambiguous,
     Answer,
@@ -62,7 +63,6 @@ _WHY: dict[type[Exception], str] = {
     httpx.PoolTimeout: "too many calls are waiting here",
     httpx.LocalProtocolError: "the call cannot be sent",
 }
-_SHORTEST_HIDDEN = 6
 _GZIP_OR_ZLIB = 47  # zlib's window bits: both headers are recognised
 _PART_BYTES = 64 * 1024
 
@@ -148,10 +148,7 @@ class Http:
                 f"the credential of {self.provider} has characters that cannot be sent: accepted are printable ASCII",
             )
         account = account or fingerprint(base, *sorted(sent.values()))
-        secrets = (token or "", *sent.values(), *hide)
-        parts = {part.strip() for value in secrets for part in (value, *value.splitlines())}
-        hidden = sorted((part for part in parts if len(part) >= _SHORTEST_HIDDEN), key=len, reverse=True)
-        return Session(self, base, sent, account, tuple(hidden))
+        return Session(self, base, sent, account, Mask([token or "", *sent.values(), *hide]))
 
 
 class Session:
@@ -162,7 +159,7 @@ class Session:
         self._base_url = base_url
         self._headers = headers
         self._account = account
-        self._hidden = hidden
+        self._mask = mask
         self._common_headers = {
             "User-Agent": http.options.user_agent,
             "Accept": "application/json",
@@ -332,7 +329,7 @@ class Session:
         return f"{self._http.provider} {self._account} {call.limited_as}"
 
     def _answer(self, call: Call, response: httpx.Response, body: bytes) -> Answer:
-        return Answer(self._asked(call), response.status_code, response.headers, body, not call.once, self._hidden)
+        return Answer(self._asked(call), response.status_code, response.headers, body, not call.once, self._mask)
 
     def _checked(self, call: Call, answer: Answer) -> Answer:
         if 200 <= answer.status < 300 or answer.status in call.handed_back:

@@ -133,6 +133,9 @@ class Internal(Provider):
         urls = [self.edge.url_of(site.host) for site in (production, preview)]
         return Publication(deployment_url=urls[0], preview_urls=urls[1:], lines=lines)
 
+    async def repoint(self, request: BuildRequest, build: Build) -> Publication:
+        return await self.publish_build(request, build)
+
     async def collect_report(self, request: BuildRequest, build: Build) -> BuildReport:
         del request
         state = self._directory(build.deployment_id).state()
