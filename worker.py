@@ -58,7 +58,7 @@ def record_worker(client: Client, records: RecordActivities) -> Worker:
         client,
         TASK_QUEUE,
         workflows=[DeploymentWorkflow, CleanUpWorkflow],
-        activities=[records.finish],
+        activities=[records.wait_in_line, records.finish],
     )
 
 

@@ -6,7 +6,7 @@ from temporalio import activity
 
 from activities.failures import failing_plainly
 from activities.heartbeat import beating
-from activities.steps import Finish
+from activities.steps import Finish, InLine
 from domain.states import Status
 
 if TYPE_CHECKING:
@@ -16,6 +16,13 @@ if TYPE_CHECKING:
 class RecordActivities:
     def __init__(self, progress: "ProgressStore") -> None:
         self._progress = progress
+
+    @activity.defn
+    @beating
+    @failing_plainly
+    async def wait_in_line(self, step: InLine) -> str:
+        """What the lane of a deployment is, who waits for it being `queued`: `waiting`, `held`, `released`."""
+        return await self._progress.wait_in_line(step.deployment_id)
 
     @activity.defn
     @beating

@@ -30,6 +30,10 @@ class BuildOutcome(Wire):
     failure: Failure | None = Field(default=None, description="with every stage but built")
 
 
+class InLine(Wire):
+    deployment_id: str
+
+
 class Finish(Wire):
     deployment_id: str
     ending: Ending

@@ -14,6 +14,7 @@ ProjectId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$
 IdempotencyKey = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[\x20-\x7e]+$")]
 Trigger = Literal["manual", "webhook", "schedule", "api"]
 WaitingOn = Literal["lane", "approval", "provider", "schedule"]
+Concurrency = Literal["reject", "queue", "supersede", "parallel"]
 SortBy = Literal["createdAt", "startedAt", "finishedAt"]
 SortOrder = Literal["asc", "desc"]
 
@@ -56,7 +57,10 @@ class Deployment(Wire):
     waiting_on: WaitingOn | None = None
     waiting_reason: str | None = Field(default=None, description="why it waits, in plain words")
     waiting_since: Timestamp | None = None
-    queue_position: int | None = None
+    queue_position: int | None = Field(default=None, description="the place in the line, from 1")
+    queue_seconds: float | None = Field(
+        default=None, description="about how long until its turn, by how long deployments took here lately"
+    )
     provider: str
     build_id: str | None = None
     started_at: Timestamp | None = None
@@ -91,6 +95,8 @@ class TriggerDeploymentRequest(Request):
     idempotency_key: IdempotencyKey | None = None
     message: str | None = Field(default=None, max_length=4096, pattern=r"^[^\x00]*$")
     force: bool = Field(default=False, description="skips the already-running check, never protection")
+    concurrency: Concurrency | None = Field(default=None, description="instead of the environment's, this once")
+    cancel_running: bool | None = None
 
 
 class RetryRequest(Request):
@@ -101,6 +107,8 @@ class RetryRequest(Request):
     idempotency_key: IdempotencyKey | None = None
     message: str | None = Field(default=None, max_length=4096, pattern=r"^[^\x00]*$")
     force: bool = False
+    concurrency: Concurrency | None = None
+    cancel_running: bool | None = None
 
 
 class ListDeploymentsOptions(Wire):

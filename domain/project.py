@@ -5,12 +5,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints
 
 from domain.configuration import ConfigurationChange
-from domain.deployment import ProjectId, ProviderName
+from domain.deployment import Concurrency, ProjectId, ProviderName
 from domain.wire import Request, Timestamp, Wire
 
-Concurrency = Literal["reject", "queue", "supersede", "parallel"]
-OfferedConcurrency = Literal["reject", "parallel"]
-"""What can be asked for today: a policy that would not be kept is refused."""
 EnvironmentType = Literal["production", "staging", "preview", "development"]
 EnvironmentName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 """A DNS label: it is part of the site's host name."""
@@ -27,6 +24,7 @@ class Project(Wire):
         default_factory=dict, description="the part of a configuration that is set here"
     )
     concurrency: Concurrency = "reject"
+    cancel_running: bool = False
     created_at: Timestamp
     updated_at: Timestamp
     version: int
@@ -42,6 +40,7 @@ class Environment(Wire):
     )
     is_default: bool
     concurrency: Concurrency | None = Field(default=None, description="null: the project's")
+    cancel_running: bool | None = Field(default=None, description="null: the project's")
     protection: dict[str, Any] = Field(default_factory=dict)
     held_ref: str | None = None
     created_at: Timestamp
@@ -56,7 +55,8 @@ class CreateProjectRequest(Request):
     provider_settings: dict[str, Any] = Field(default_factory=dict)
     repository_url: str | None = Field(default=None, max_length=2048)
     configuration: ConfigurationChange = Field(default_factory=ConfigurationChange)
-    concurrency: OfferedConcurrency = "reject"
+    concurrency: Concurrency = "reject"
+    cancel_running: bool = Field(default=False, description="with supersede: the newest also ends the one that runs")
 
 
 class UpdateProjectRequest(Request):
@@ -64,7 +64,10 @@ class UpdateProjectRequest(Request):
     provider_settings: dict[str, Any] | None = None
     repository_url: str | None = Field(default=None, max_length=2048)
     configuration: ConfigurationChange | None = None
-    concurrency: OfferedConcurrency | None = None
+    concurrency: Concurrency | None = None
+    cancel_running: bool | None = Field(
+        default=None, description="with supersede: the newest also ends the one that runs"
+    )
 
 
 class CreateEnvironmentRequest(Request):
@@ -72,7 +75,10 @@ class CreateEnvironmentRequest(Request):
     type: EnvironmentType = "preview"
     configuration: ConfigurationChange = Field(default_factory=ConfigurationChange)
     is_default: bool = False
-    concurrency: OfferedConcurrency | None = None
+    concurrency: Concurrency | None = None
+    cancel_running: bool | None = Field(
+        default=None, description="with supersede: the newest also ends the one that runs"
+    )
 
 
 class UpdateEnvironmentRequest(Request):
@@ -81,4 +87,7 @@ class UpdateEnvironmentRequest(Request):
     is_default: Literal[True] | None = Field(
         default=None, description="true makes it the default; another one takes it away"
     )
-    concurrency: OfferedConcurrency | None = None
+    concurrency: Concurrency | None = None
+    cancel_running: bool | None = Field(
+        default=None, description="with supersede: the newest also ends the one that runs"
+    )

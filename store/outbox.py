@@ -32,6 +32,20 @@ class Outbox:
         )
         return [str(row["id"]) for row in rows]
 
+    async def not_told(self, limit: int = 100) -> list[str]:
+        """Ids of deployments whose turn it is and whose workflow waits to hear it."""
+        rows = await self._database.fetch_all(
+            "select id from deployments where lane_granted_at is not null and lane_delivered_at is null"
+            " and workflow_started_at is not null order by lane_granted_at limit %(limit)s",
+            {"limit": limit},
+        )
+        return [str(row["id"]) for row in rows]
+
+    async def mark_told(self, deployment_id: str) -> None:
+        await self._database.fetch_all(
+            "update deployments set lane_delivered_at = now() where id = %(id)s returning id", {"id": deployment_id}
+        )
+
     async def mark_started(self, deployment_id: str) -> None:
         await self._database.fetch_all(
             "update deployments set workflow_started_at = now()"

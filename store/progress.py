@@ -13,12 +13,13 @@ from domain.build import Build, BuildRequest
 from domain.configuration import DeploymentConfiguration
 from domain.deployment import Deployment, DeploymentMetadata, Repository
 from domain.ending import Ending
+from domain.errors import ErrorCode
 from domain.result import DeploymentResult, DeploymentSummary
 from domain.states import TERMINAL, Status, moves
-from store import audit
+from store import audit, lanes
 from store.database import Connection, Database, Row, execute
 from store.projects import opened_secrets
-from store.rows import change, deployment_of, deployment_row
+from store.rows import NOT_WAITING, change, deployment_of, deployment_row
 from store.seal import Sealer
 
 WORKER = "headway"
@@ -71,6 +72,14 @@ class ProgressStore:
             if row["status"] not in TERMINAL:
                 await _note(connection, row, _waits_for_provider(row, reason))
 
+    async def wait_in_line(self, deployment_id: str) -> str:
+        """What the deployment's lane is now. One that waits is `queued` from here on."""
+        async with self._database.transaction() as connection:
+            row = await deployment_row(connection, deployment_id, lock=True)
+            if row["status"] not in TERMINAL:
+                await _move(connection, row, Status.QUEUED)
+            return str(row["lane"])
+
     async def note_build(self, build: Build) -> None:
         """Which build of the provider it is, and where it is reached."""
         await self.reach(build.deployment_id, Status.INITIALIZING, build_id=build.build_id, task_queue=build.task_queue)
@@ -87,9 +96,12 @@ class ProgressStore:
     async def finish(self, deployment_id: str, ending: Ending) -> Deployment:
         """The final status, the result and the freed lane: one transaction. One that has ended stays as it is."""
         async with self._database.transaction() as connection:
+            await lanes.lock(connection, deployment_id)
             row = await deployment_row(connection, deployment_id, lock=True)
             if row["status"] in TERMINAL:
                 return deployment_of(row, None)
+            row = await lanes.leave(connection, row)
+            ending = _as_it_was(row, ending)
             *between, final = moves(Status(row["status"]), ending.status)
             for status in between:
                 row = await _enter(connection, row, status)
@@ -98,10 +110,9 @@ class ProgressStore:
                 row,
                 final,
                 finished_at=datetime.now(UTC),
-                **_NOT_WAITING,
+                **NOT_WAITING,
                 error=ending.failure and ending.failure.model_dump(mode="json", by_alias=True),
                 artifact_id=ending.report.artifact_id,
-                lane="released" if row["lane"] == "held" else row["lane"],
             )
             deployment = deployment_of(row, None)
             await _write_result(connection, deployment, ending)
@@ -112,7 +123,6 @@ class ProgressStore:
 
 
 _LONGEST_REASON = 500
-_NOT_WAITING = {"waiting_on": None, "waiting_reason": None, "waiting_since": None}
 _REQUEST_COLUMNS = ("project_id", "source_ref", "commit_sha", "repository_url", "provider_settings")
 
 
@@ -121,7 +131,7 @@ def _waits_for_provider(row: Row, reason: str | None) -> dict[str, Any]:
     if reason is not None:
         since = row["waiting_since"] if row["waiting_on"] == "provider" else datetime.now(UTC)
         return {"waiting_on": "provider", "waiting_reason": reason[:_LONGEST_REASON], "waiting_since": since}
-    return _NOT_WAITING if row["waiting_on"] == "provider" else {}
+    return NOT_WAITING if row["waiting_on"] == "provider" else {}
 
 
 async def _note(connection: Connection, row: Row, columns: dict[str, Any]) -> Row:
@@ -141,6 +151,14 @@ async def _enter(connection: Connection, row: Row, status: Status, **columns: An
     if status is Status.INITIALIZING:
         columns["started_at"] = datetime.now(UTC)
     return await change(connection, row, status=str(status), **columns)
+
+
+def _as_it_was(row: Row, ending: Ending) -> Ending:
+    """The cancel of one that was replaced in its line says so."""
+    if row["superseded_by"] is None or ending.failure is None or ending.failure.code != ErrorCode.CANCELED:
+        return ending
+    message = f"superseded by deployment {row['superseded_by']}"
+    return ending.model_copy(update={"failure": ending.failure.model_copy(update={"message": message})})
 
 
 async def _write_result(connection: Connection, deployment: Deployment, ending: Ending) -> None:

@@ -82,7 +82,7 @@ class ProjectStore:
         async with self._database.transaction() as connection:
             row = await project_row(connection, project_id, lock=True)
             _check_version(row, version)
-            columns = _said(change, "name", "repository_url", "concurrency", "provider_settings")
+            columns = _said(change, "name", "repository_url", "concurrency", "cancel_running", "provider_settings")
             columns |= self._configuration_columns(row, change.configuration, f"project {project_id}")
             row = await _update(connection, "projects", row["id"], columns)
             await audit.record(connection, actor, "project.update", project_id, project_id, fields=sorted(columns))
@@ -133,7 +133,7 @@ class ProjectStore:
             await _lock_environments(connection, (await environment_row(connection, environment_id))["project_id"])
             row = await environment_row(connection, environment_id)
             _check_version(row, version)
-            columns = _said(change, "type", "concurrency", "is_default")
+            columns = _said(change, "type", "concurrency", "cancel_running", "is_default")
             columns |= self._configuration_columns(row, change.configuration, f"environment {row['id']}")
             if change.is_default and not row["is_default"]:
                 await _take_default_away(connection, row["project_id"])
@@ -153,6 +153,7 @@ class ProjectStore:
             "provider_settings": Jsonb(request.provider_settings),
             "repository_url": request.repository_url,
             "concurrency": request.concurrency,
+            "cancel_running": request.cancel_running,
             **self._configuration_columns(row, request.configuration, f"project {request.id}"),
         }
 
@@ -166,6 +167,7 @@ class ProjectStore:
             "type": request.type,
             "is_default": request.is_default,
             "concurrency": request.concurrency,
+            "cancel_running": request.cancel_running,
             **self._configuration_columns(row, request.configuration, f"environment {identity}"),
         }
 
@@ -237,7 +239,9 @@ def sealed_secrets(secrets: dict[str, str], sealer: Sealer, purpose: str) -> byt
 def _said(change: UpdateProjectRequest | UpdateEnvironmentRequest, *names: str) -> dict[str, Any]:
     """The columns that the caller named; a map travels as JSON."""
     values = {name: getattr(change, name) for name in names if name in change.model_fields_set}
-    nullable = {"repository_url"} | ({"concurrency"} if isinstance(change, UpdateEnvironmentRequest) else set())
+    nullable = {"repository_url"} | (
+        {"concurrency", "cancel_running"} if isinstance(change, UpdateEnvironmentRequest) else set()
+    )
     return {
         name: Jsonb(value) if isinstance(value, dict) else value
         for name, value in values.items()

@@ -12,6 +12,13 @@ from domain.errors import DeploymentError, ErrorCode
 from store.database import Connection, Row, execute, notify
 from store.projects import as_uuid
 
+NOT_WAITING = {"waiting_on": None, "waiting_reason": None, "waiting_since": None}
+
+POSITION = """case when lane = 'waiting' then 1 + (select count(*) from deployments as ahead
+    where ahead.environment_id = deployments.environment_id and ahead.lane = 'waiting'
+    and ahead.sequence < deployments.sequence) end as queue_position"""
+"""A column of `deployments`: the place in the line, from 1."""
+
 
 def deployment_of(row: Row, temporal_page: str | None) -> Deployment:
     """`temporal_page` is the address of a workflow in the Temporal UI, with `{workflow_id}` in it."""
@@ -41,7 +48,7 @@ def _duration(started: datetime, finished: datetime | None) -> float | None:
 
 async def deployment_row(connection: Connection, deployment_id: str, *, lock: bool = False) -> Row:
     """Raises DeploymentError (not-found)."""
-    statement = "select * from deployments where id = %(id)s" + (" for update" if lock else "")
+    statement = f"select *, {POSITION} from deployments where id = %(id)s" + (" for update" if lock else "")
     identity = as_uuid(deployment_id)
     row = identity and await (await execute(connection, statement, {"id": identity})).fetchone()
     if not row:
@@ -54,7 +61,8 @@ async def change(connection: Connection, row: Row, **columns: Any) -> Row:
     places = "".join(f"{name} = %({name})s, " for name in columns)
     cursor = await execute(
         connection,
-        f"update deployments set {places} updated_at = now(), version = version + 1 where id = %(id)s returning *",
+        f"update deployments set {places} updated_at = now(), version = version + 1 where id = %(id)s"
+        f" returning *, {POSITION}",
         {**{name: _plain(value) for name, value in columns.items()}, "id": row["id"]},
     )
     changed = await cursor.fetchone()

@@ -36,6 +36,7 @@ class ProjectRow(SQLModel, table=True):
     configuration: dict[str, Any] = _json()
     secrets: bytes | None = _sealed()
     concurrency: str
+    cancel_running: bool
     event_sequence: int = _count()
     created_at: datetime = _moment()
     updated_at: datetime = _moment()
@@ -53,6 +54,7 @@ class EnvironmentRow(SQLModel, table=True):
     secrets: bytes | None = _sealed()
     is_default: bool
     concurrency: str | None
+    cancel_running: bool | None
     protection: dict[str, Any] = _json()
     held_ref: str | None
     last_sequence: int = _count()
@@ -91,6 +93,8 @@ class DeploymentRow(SQLModel, table=True):
     cancel_delivered_at: datetime | None = _moment(nullable=True)
     workflow_started_at: datetime | None = _moment(nullable=True)
     lane: str
+    lane_granted_at: datetime | None = _moment(nullable=True)
+    lane_delivered_at: datetime | None = _moment(nullable=True)
     error: dict[str, Any] | None = _json(nullable=True)
     # `metadata` is taken by SQLAlchemy's own classes.
     facts: dict[str, Any] = Field(sa_column=Column("metadata", JSONB, nullable=False))

@@ -47,13 +47,14 @@ def timeouts() -> str:
     return table(
         ("level", "at most", "and then"),
         ("accepted, Temporal away", "no limit", "stays `created` until Temporal is back"),
+        ("in line for a lane", _said(policies.LINE_TIMEOUT), "`timeout`"),
         (
             "build",
             f"{_said(policies.BUILD_TIMEOUT)}, or the whole if that is shorter",
             "`timeout`, the build is canceled",
         ),
         (
-            "whole, from the workflow's start",
+            "whole, from its turn on",
             f"`timeoutSeconds`; default {_said(whole)}",
             "`timeout`, the build is canceled",
         ),

@@ -5,7 +5,7 @@ from collections.abc import Awaitable
 from typing import TypeVar
 
 from temporalio.client import Client
-from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.common import Priority, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.runtime import Runtime
@@ -53,6 +53,14 @@ class DeploymentWorkflows:
         """
         await self._ask(self._cancel(deployment_id, reason))
 
+    async def grant_lane(self, deployment_id: str) -> None:
+        """Tells the workflow that its turn may have come; one that is closed is left alone.
+
+        Raises:
+            DeploymentError: unavailable.
+        """
+        await self._ask(self._grant_lane(deployment_id))
+
     async def ping(self) -> None:
         """Raises DeploymentError (unavailable) when Temporal does not answer."""
         await self._ask(self._ping())
@@ -68,6 +76,8 @@ class DeploymentWorkflows:
             id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
             search_attributes=attributes_of(deployment),
+            # A flood of one project does not keep the others waiting: queues serve projects in turn.
+            priority=Priority(fairness_key=deployment.project_id),
             static_summary=f"{deployment.project_id} → {configuration.environment}: {deployment.source_ref}",
             static_details=f"deployment `{deployment.id}`, triggered by {deployment.triggered_by}",
         )
@@ -76,6 +86,14 @@ class DeploymentWorkflows:
         handle = (await self._connected()).get_workflow_handle(workflow_id(deployment_id))
         try:
             await handle.cancel(reason=reason)
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
+
+    async def _grant_lane(self, deployment_id: str) -> None:
+        handle = (await self._connected()).get_workflow_handle(workflow_id(deployment_id))
+        try:
+            await handle.signal(DeploymentWorkflow.lane_granted)
         except RPCError as error:
             if error.status is not RPCStatusCode.NOT_FOUND:
                 raise

@@ -5,6 +5,7 @@ steps themselves; the ending is written once, by `finish`, and Temporal's own st
 """
 
 import asyncio
+import contextlib
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -14,7 +15,7 @@ from temporalio.exceptions import ActivityError, ApplicationError
 with workflow.unsafe.imports_passed_through():
     from activities.builds import BuildActivities
     from activities.records import RecordActivities
-    from activities.steps import BuildOutcome, BuildStep, Finish, StartBuild
+    from activities.steps import BuildOutcome, BuildStep, Finish, InLine, StartBuild
     from domain.build import Build
     from domain.ending import Ending
     from domain.errors import RETRYABLE, ErrorCode
@@ -27,6 +28,8 @@ with workflow.unsafe.imports_passed_through():
         CANCEL_TIMEOUT,
         COLLECT_TIMEOUT,
         HEARTBEAT,
+        LINE_TIMEOUT,
+        LOOK_AGAIN,
         RETRY,
     )
     from workflows.search import STATUS
@@ -48,6 +51,9 @@ class DeploymentWorkflow:
         self._plan = plan
         self._build: Build | None = None
         self._outcome: BuildOutcome | None = None
+        self._deadline: asyncio.Timeout | None = None
+        self._told = False
+        self._in_line = plan.in_line
 
     @workflow.run
     async def run(self, _: DeploymentPlan) -> str:
@@ -61,14 +67,44 @@ class DeploymentWorkflow:
     async def _decide(self) -> Ending:
         """How the deployment ends. Every way out of the story comes by here."""
         try:
-            async with asyncio.timeout(self._plan.timeout_seconds) as deadline:
-                return await self._deploy(Guard(deadline))
+            if self._in_line:
+                async with asyncio.timeout(LINE_TIMEOUT.total_seconds()) as self._deadline:
+                    await self._wait_in_line(Guard(self._deadline))
+                self._in_line = False
+            async with asyncio.timeout(self._plan.timeout_seconds) as self._deadline:
+                return await self._deploy(Guard(self._deadline))
         except (asyncio.CancelledError, Exception) as error:  # noqa: BLE001 - a bug of ours, too, has to end in the record
             if workflow.cancellation_reason() is not None:
                 return self._canceled()
-            if deadline.expired():
+            if self._deadline is not None and self._deadline.expired():
                 return self._overdue()
+            if isinstance(error, _Replaced):
+                return self._canceled()
             return self._failed(error)
+
+    @workflow.signal
+    def lane_granted(self) -> None:
+        """The lane may be this deployment's now: a hint, the record decides."""
+        self._told = True
+
+    async def _wait_in_line(self, guard: Guard) -> None:
+        """Returns when the lane is this deployment's."""
+        while True:
+            self._told = False
+            lane = await workflow.execute_activity_method(
+                RecordActivities.wait_in_line,
+                InLine(deployment_id=self._plan.deployment_id),
+                cancellation_type=WAIT,
+                **_bounds(LINE_TIMEOUT),
+            )
+            guard.check()
+            if lane == "held":
+                return
+            if lane == "released":
+                raise _Replaced
+            self._show(Status.QUEUED)
+            with contextlib.suppress(asyncio.TimeoutError):
+                await workflow.wait_condition(lambda: self._told, timeout=LOOK_AGAIN, timeout_summary="in line")
 
     async def _deploy(self, guard: Guard) -> Ending:
         self._build = build = await self._start_build()
@@ -181,6 +217,10 @@ class DeploymentWorkflow:
         return Ending(status=Status.CANCELED, failure=failure)
 
     def _overdue(self) -> Ending:
+        if self._in_line:
+            message = f"its turn did not come within {LINE_TIMEOUT.total_seconds() / 3600:g} hours"
+            failure = Failure(code=ErrorCode.TIMEOUT, message=message, phase=Status.QUEUED, retryable=True)
+            return Ending(status=Status.TIMEOUT, failure=failure)
         message = f"the deployment did not end within {self._plan.timeout_seconds:g} s"
         failure = Failure(
             code=ErrorCode.TIMEOUT,
@@ -196,7 +236,7 @@ class DeploymentWorkflow:
 
     def _phase(self) -> str:
         if self._build is None:
-            return Status.INITIALIZING
+            return Status.QUEUED if self._in_line else Status.INITIALIZING
         return Status.BUILDING if self._outcome is None else Status.DEPLOYING
 
     def _mirror(self, status: Status, ending: Ending) -> str:
@@ -207,6 +247,10 @@ class DeploymentWorkflow:
         if status is Status.CANCELED and workflow.cancellation_reason() is not None:
             raise asyncio.CancelledError(failure.message)
         raise ApplicationError(failure.message, type=failure.code, non_retryable=True)
+
+
+class _Replaced(Exception):
+    """A newer deployment took the place in the line."""
 
 
 def _bounds(limit: timedelta) -> dict[str, Any]:

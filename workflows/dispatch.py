@@ -19,8 +19,10 @@ class Undelivered(Protocol):
 
     async def not_started(self) -> list[Deployment]: ...
     async def not_canceled(self) -> list[str]: ...
+    async def not_told(self) -> list[str]: ...
     async def mark_started(self, deployment_id: str) -> None: ...
     async def mark_canceled(self, deployment_id: str) -> None: ...
+    async def mark_told(self, deployment_id: str) -> None: ...
 
 
 class Dispatcher:
@@ -47,3 +49,10 @@ class Dispatcher:
         for deployment_id in await self._outbox.not_canceled():
             await self._workflows.cancel(deployment_id, "requested")
             await self._outbox.mark_canceled(deployment_id)
+        await self.tell_lanes()
+
+    async def tell_lanes(self) -> None:
+        """Tells those whose turn has come. Raises DeploymentError (unavailable)."""
+        for deployment_id in await self._outbox.not_told():
+            await self._workflows.grant_lane(deployment_id)
+            await self._outbox.mark_told(deployment_id)

@@ -18,6 +18,7 @@ class DeploymentPlan(Wire):
     skip_deploy: bool
     timeout_seconds: float
     build_timeout_seconds: float
+    in_line: bool = False
 
 
 def plan_of(deployment: Deployment) -> DeploymentPlan:
@@ -30,5 +31,6 @@ def plan_of(deployment: Deployment) -> DeploymentPlan:
         source_ref=deployment.source_ref,
         skip_deploy=configuration.skip_deploy,
         timeout_seconds=configuration.timeout_seconds,
+        in_line=deployment.waiting_on == "lane",
         build_timeout_seconds=min(BUILD_TIMEOUT.total_seconds(), configuration.timeout_seconds),
     )

@@ -12,7 +12,7 @@ from temporalio import activity
 from temporalio.client import Client, WorkflowHandle
 from temporalio.worker import Worker
 
-from activities.steps import BuildOutcome, BuildStep, Finish, StartBuild
+from activities.steps import BuildOutcome, BuildStep, Finish, InLine, StartBuild
 from domain.build import Build
 from domain.ending import Ending
 from domain.result import BuildReport
@@ -37,6 +37,8 @@ class Script:
     publish: Callable[[], Awaitable[None]] = at_once
     collect: Callable[[], Awaitable[None]] = at_once
     outcome: BuildOutcome = BUILT
+    lane: str = "waiting"
+    looks: int = 0
     started: set[str] = field(default_factory=set)
     stopped: set[str] = field(default_factory=set)
     published: set[str] = field(default_factory=set)
@@ -77,6 +79,11 @@ class Script:
         return BuildReport(artifact_id="sha256:1")
 
     @activity.defn
+    async def wait_in_line(self, step: InLine) -> str:
+        self.looks += 1
+        return self.lane
+
+    @activity.defn
     async def finish(self, step: Finish) -> Status:
         return self.endings.setdefault(step.deployment_id, step.ending).status
 
@@ -90,7 +97,11 @@ async def _beat() -> None:
 def record_worker(client: Client, script: Script) -> Worker:
     """Decides and records, and starts no build."""
     return Worker(
-        client, task_queue=TASK_QUEUE, workflows=[DeploymentWorkflow], activities=[script.finish], build_id="test"
+        client,
+        task_queue=TASK_QUEUE,
+        workflows=[DeploymentWorkflow],
+        activities=[script.wait_in_line, script.finish],
+        build_id="test",
     )
 
 

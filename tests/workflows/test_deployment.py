@@ -12,6 +12,7 @@ from domain.errors import ErrorCode
 from domain.result import Failure
 from domain.states import Status
 from tests.workflows.doubles import Handle, Script, record_worker, start, workers
+from workflows.deployment import DeploymentWorkflow
 
 MAX_EVENTS = 40
 ANSWER_SECONDS = 20
@@ -195,6 +196,58 @@ async def test_a_deployment_that_no_builder_takes_ends_at_once_all_the_same(clie
         await ended(handle)
     assert ending_of(script, handle) == ("canceled" if by == "cancel" else "timeout")
     assert script.started == set()
+
+
+async def in_line(script: Script, looks: int = 1) -> None:
+    """Returns when the workflow has looked at its lane so often."""
+    async with asyncio.timeout(ANSWER_SECONDS):
+        while script.looks < looks:
+            await asyncio.sleep(0.01)
+
+
+async def test_whoever_stands_in_line_starts_when_it_is_told_that_the_lane_is_free(client: Client) -> None:
+    script = Script()
+    async with workers(client, script):
+        handle = await start(client, in_line=True)
+        await in_line(script)
+        await handle.signal(DeploymentWorkflow.lane_granted)  # too early, or twice: the record decides
+        await in_line(script, 2)
+        assert script.started == set()
+        script.lane = "held"
+        await handle.signal(DeploymentWorkflow.lane_granted)
+        assert await ended(handle) == "succeeded"
+    assert script.looks == 3
+
+
+async def test_a_turn_that_came_before_the_workflow_looked_is_not_missed(client: Client) -> None:
+    script = Script(lane="held")
+    async with workers(client, script):
+        assert await ended(await start(client, in_line=True)) == "succeeded"
+    assert script.looks == 1
+
+
+@pytest.mark.parametrize("lane", ["waiting", "released"])
+async def test_whoever_is_canceled_or_replaced_in_line_never_starts(client: Client, lane: str) -> None:
+    script = Script(lane=lane)
+    async with workers(client, script):
+        handle = await start(client, in_line=True)
+        await in_line(script)
+        if lane == "waiting":
+            await handle.cancel()
+        await ended(handle)
+    assert ending_of(script, handle) is Status.CANCELED
+    assert script.started == set()
+
+
+async def test_the_time_in_line_is_not_taken_from_the_deployments_own(client: Client) -> None:
+    script = Script()
+    async with workers(client, script):
+        handle = await start(client, in_line=True, timeout_seconds=1.0)
+        await in_line(script)
+        await asyncio.sleep(1.5)
+        script.lane = "held"
+        await handle.signal(DeploymentWorkflow.lane_granted)
+        assert await ended(handle) == "succeeded"
 
 
 async def test_a_bug_in_the_workflow_ends_in_the_record_instead_of_wedging(client: Client) -> None:
