@@ -152,9 +152,7 @@ class Http:
 
 
 class Session:
-    def __init__(
-        self, http: Http, base_url: str, headers: Mapping[str, str], account: str, hidden: tuple[str, ...]
-    ) -> None:
+    def __init__(self, http: Http, base_url: str, headers: Mapping[str, str], account: str, mask: Mask) -> None:
         self._http = http
         self._base_url = base_url
         self._headers = headers
