@@ -14,6 +14,7 @@ from domain.deployment import (
     ListDeploymentsOptions,
     Repository,
     RetryRequest,
+    Trigger,
     TriggerDeploymentRequest,
 )
 from domain.errors import DeploymentError, ErrorCode
@@ -55,24 +56,37 @@ class DeploymentStore:
                 already-running, idempotency-mismatch, conflict, unavailable.
         """
 
-        async def make() -> Deployment:
-            project = await project_row(connection, request.project_id)
-            await self._limiter.take(connection, request.project_id)
-            check_source_ref(request.source_ref)
-            environment = await self._environment(connection, request)
-            change = request.configuration or ConfigurationChange()
-            layer = merge(project["configuration"], environment["configuration"], change.layer())
-            secrets = merge(
-                opened_secrets(project, self._sealer, f"project {project['id']}"),
-                opened_secrets(environment, self._sealer, f"environment {environment['id']}"),
-                change.secret_layer(),
-            )
-            columns = self._columns(project, environment, request.source_ref, layer, secrets)
-            columns |= {"triggered_by": actor, "message": request.message}
-            return await self._insert(connection, columns, project, environment, request)
-
         async with self._database.transaction() as connection:
-            return await once(connection, idempotent, Deployment, self._sealer, make)
+            return await once(
+                connection, idempotent, Deployment, self._sealer, lambda: self.accept(connection, request, actor)
+            )
+
+    async def accept(
+        self,
+        connection: Connection,
+        request: TriggerDeploymentRequest,
+        actor: str,
+        *,
+        trigger: Trigger = "api",
+        commit: str | None = None,
+    ) -> Deployment:
+        """`trigger` inside a transaction. `commit` pins what the ref stands for."""
+        project = await project_row(connection, request.project_id)
+        await self._limiter.take(connection, request.project_id)
+        check_source_ref(request.source_ref)
+        environment = await self._environment(connection, request)
+        change = request.configuration or ConfigurationChange()
+        layer = merge(project["configuration"], environment["configuration"], change.layer())
+        secrets = merge(
+            opened_secrets(project, self._sealer, f"project {project['id']}"),
+            opened_secrets(environment, self._sealer, f"environment {environment['id']}"),
+            change.secret_layer(),
+        )
+        columns = self._columns(project, environment, request.source_ref, layer, secrets, trigger=trigger)
+        columns |= {"triggered_by": actor, "message": request.message}
+        if commit is not None:
+            columns["commit_sha"] = commit
+        return await self._insert(connection, columns, project, environment, request)
 
     async def retry(
         self, deployment_id: str, request: RetryRequest, actor: str, idempotent: IdempotentRequest | None = None
@@ -178,11 +192,19 @@ class DeploymentStore:
         return found
 
     def _columns(
-        self, project: Row, environment: Row, source_ref: str, layer: dict[str, Any], secrets: dict[str, str]
+        self,
+        project: Row,
+        environment: Row,
+        source_ref: str,
+        layer: dict[str, Any],
+        secrets: dict[str, str],
+        *,
+        trigger: Trigger = "api",
     ) -> dict[str, Any]:
         identity = uuid7()
         url = project["repository_url"]
-        metadata = DeploymentMetadata(repository=Repository(url=url, branch=source_ref) if url else None)
+        repository = Repository(url=url, branch=source_ref) if url else None
+        metadata = DeploymentMetadata(repository=repository, trigger=trigger)
         configuration = configuration_of(environment["name"], layer, list(secrets))
         return {
             "id": identity,
