@@ -215,6 +215,9 @@ class Lines:
         self.first_line = chunk.head.first_line
         self.count: int = self._document["count"]
 
+    def number(self, index: int) -> int:
+        return self.first_line + index
+
     @cached_property
     def messages(self) -> list[bytes]:
         return self.text.split(b"\n")
@@ -264,6 +267,9 @@ class Lines:
             )
             for index in indexes
         ]
+
+    def last(self, deployment_id: str, count: int) -> list[DeploymentLog]:
+        return self.logs(deployment_id, range(max(self.count - count, 0), self.count))
 
     def columns(self) -> Columns:
         """As they were before they were packed."""

@@ -4,9 +4,12 @@ Rules: one statement reads both kinds of chunks, so that a merge at that moment 
 partitions are chosen by stands in it as a constant. No chunk has more than MERGED_LINES lines.
 """
 
+from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import date, datetime, timedelta
+
+import psycopg
 
 from store.chunks import HEAD_COLUMNS, MERGED_LINES, Choice, Chunk, Head
 from store.database import Connection, Database, Row, execute
@@ -17,6 +20,8 @@ MERGED = "log_chunks"
 _COLUMNS = ", ".join((*HEAD_COLUMNS, "data"))
 _FIRST_CHUNKS, _MOST_CHUNKS = 2, 32
 """How many chunks are fetched at a time: few at first, since most readers need one."""
+
+_LOGS_AT_A_TIME = 50
 
 _PARTITION_LOCK = 4_839_201_178  # any number that nobody else in this database locks
 
@@ -109,20 +114,104 @@ def chunk_of(row: Row) -> Chunk:
     return Chunk(Head(**{name: row[name] for name in HEAD_COLUMNS}), row["data"])
 
 
-async def insert_chunk(connection: Connection, deployment_id: str, chunk: Chunk, day: date | None = None) -> None:
-    """Among the merged chunks of the day, else among the live ones."""
-    names = ["deployment_id", *HEAD_COLUMNS] + ([] if day is None else ["day"])
+async def lock_log(connection: Connection, deployment_id: str) -> int:
+    """The number of lines so far; nobody else adds any until the transaction ends."""
+    async with connection.pipeline():
+        await execute(
+            connection,
+            "insert into logs (deployment_id) values (%(id)s) on conflict do nothing",
+            {"id": deployment_id},
+        )
+        cursor = await execute(
+            connection, "select lines from logs where deployment_id = %(id)s for update", {"id": deployment_id}
+        )
+    row = await cursor.fetchone()
+    return int(row["lines"]) if row else 0
+
+
+async def grow_log(connection: Connection, deployment_id: str, lines: int, size: int) -> None:
     await execute(
         connection,
-        f"insert into {LIVE if day is None else MERGED} ({', '.join(names)}, data)"
-        f" values ({', '.join(f'%({name})s' for name in names)}, %(data)b)",
-        {
-            **{name: getattr(chunk.head, name) for name in HEAD_COLUMNS},
-            "deployment_id": deployment_id,
-            "day": day,
-            "data": chunk.data,
-        },
+        "update logs set lines = lines + %(lines)s, bytes = bytes + %(bytes)s, merged_at = null"
+        " where deployment_id = %(id)s",
+        {"id": deployment_id, "lines": lines, "bytes": size},
     )
+
+
+async def add_chunks(
+    connection: Connection, deployment_id: str, number: int, chunks: Sequence[Chunk], day: date | None = None
+) -> int:
+    """From that line of the log on: among the merged chunks of the day, else the live ones. Returns the next number."""
+    names = ["deployment_id", *HEAD_COLUMNS] + ([] if day is None else ["day"])
+    statement = (
+        f"insert into {LIVE if day is None else MERGED} ({', '.join(names)}, data)"
+        f" values ({', '.join(f'%({name})s' for name in names)}, %(data)b)"
+    )
+    for chunk in chunks:
+        head = chunk.head.at(number)
+        values = {name: getattr(head, name) for name in HEAD_COLUMNS}
+        await execute(connection, statement, {**values, "deployment_id": deployment_id, "day": day, "data": chunk.data})
+        number += head.lines
+    return number
+
+
+async def take_live(connection: Connection, deployment_id: str, limit: int) -> list[Chunk]:
+    """The first live chunks of a log, which are no longer there."""
+    cursor = connection.cursor(binary=True)
+    await cursor.execute(
+        f"delete from {LIVE} where deployment_id = %(id)s and first_line in (select first_line from {LIVE}"
+        f" where deployment_id = %(id)s order by first_line limit %(limit)s) returning {_COLUMNS}".encode(),
+        {"id": deployment_id, "limit": limit},
+    )
+    return sorted((chunk_of(row) for row in await cursor.fetchall()), key=lambda chunk: chunk.head.first_line)
+
+
+async def vacuum_live(database: Database) -> None:
+    """Gives the space of merged chunks back, now rather than at the next autovacuum."""
+    async with await psycopg.AsyncConnection.connect(database.url, autocommit=True, connect_timeout=5) as connection:
+        await connection.execute(f"vacuum (skip_locked, truncate) {LIVE}".encode())
+
+
+async def fetch_tails(
+    connection: Connection, deployment_ids: Sequence[str], lines: int
+) -> tuple[dict[str, list[Chunk]], list[str]]:
+    """The chunks with the last lines of these logs, and the logs that are in the archive."""
+    last = (
+        "deployment_id = logs.deployment_id and last_line > logs.lines - %(lines)s"
+        f" and first_line > logs.lines - %(lines)s - {MERGED_LINES}"
+    )
+    cursor = connection.cursor(binary=True)
+    await cursor.execute(
+        f"select logs.deployment_id, {_COLUMNS} from logs left join lateral (select {_COLUMNS} from {LIVE} where {last}"
+        f" union all select {_COLUMNS} from {MERGED} where day = logs.day and {last}) as chunks on true"
+        " where logs.deployment_id = any(%(ids)s::uuid[]) and logs.lines > 0 and logs.dropped_at is null"
+        " order by first_line".encode(),
+        {"ids": list(deployment_ids), "lines": lines},
+    )
+    stored: defaultdict[str, list[Chunk]] = defaultdict(list)
+    archived = []
+    for row in await cursor.fetchall():
+        if row["data"] is None:
+            archived.append(str(row["deployment_id"]))
+        else:
+            stored[str(row["deployment_id"])].append(chunk_of(row))
+    return stored, archived
+
+
+async def newest_logs(
+    connection: Connection, project_id: str, start: str | None, *, including: bool
+) -> list[tuple[str, Log]]:
+    """Some logs of the project, the newest deployment first: from that of deployment `start` on."""
+    older = "<=" if including else "<"
+    place = f" and (d.created_at, d.id) {older} (select created_at, id from deployments where id = %(start)s)"
+    cursor = await execute(
+        connection,
+        f"select d.id, {', '.join(f'l.{name}' for name in LOG_COLUMNS)} from deployments d"
+        " join logs l on l.deployment_id = d.id where d.project_id = %(project)s and l.dropped_at is null"
+        f"{place if start else ''} order by d.created_at desc, d.id desc limit {_LOGS_AT_A_TIME}",
+        {"project": project_id, "start": start},
+    )
+    return [(str(row["id"]), Log.of(row)) for row in await cursor.fetchall()]
 
 
 def partition(day: date) -> str:

@@ -4,24 +4,61 @@ Rule: a batch says from which cursor of its stream it goes on. One that was stor
 changes nothing, so that a worker that dies between commit and heartbeat neither loses nor doubles a line.
 """
 
-from typing import Any
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import date
 
 import orjson
-from psycopg.types.json import Jsonb
-from sqlalchemy import select
 
-from domain.log import DeploymentLog, LogBatch, LogFilter, LogLevel, LogLine, LogPage, StreamPosition
-from store.database import Connection, Database, Row, execute, notify
-from store.paging import run
-from store.projects import as_uuid
+from domain.errors import DeploymentError, ErrorCode
+from domain.log import DeploymentLog, LogBatch, LogFilter, LogLine, LogMatch, LogPage, StreamPosition
+from store.chunks import (
+    ALL,
+    LIVE_EFFORT,
+    LIVE_LINES,
+    MERGED_EFFORT,
+    MERGED_LINES,
+    Archive,
+    Chunk,
+    Columns,
+    Lines,
+    columns_of,
+    pack,
+    split,
+)
+from store.database import Connection, Database, execute, notify
+from store.log_match import Budget, Matcher
+from store.log_search import Place, Reader
+from store.log_tables import (
+    Log,
+    StoredChunks,
+    add_chunks,
+    ensure_partition,
+    fetch_tails,
+    find_log,
+    grow_log,
+    lock_log,
+    newest_logs,
+    take_live,
+    vacuum_live,
+)
 from store.seal import Sealer
-from store.tables import LogLineRow
+
+_IN_A_THREAD = 200
+"""From so many lines on, a batch is packed beside the event loop."""
+
+_AT_A_TIME = 32
+"""How many live chunks a merge has in memory."""
+
+_TRUNCATED = 500
+"""A merge that empties so many live chunks gives their space back to the file system."""
 
 
 class LogStore:
-    def __init__(self, database: Database, sealer: Sealer) -> None:
+    def __init__(self, database: Database, sealer: Sealer, archive: Archive | None = None) -> None:
         self._database = database
         self._sealer = sealer
+        self._archive = archive
 
     async def position(self, deployment_id: str, stream: str) -> StreamPosition:
         """How far the stream has been stored."""
@@ -30,21 +67,26 @@ class LogStore:
 
     async def append(self, deployment_id: str, batch: LogBatch) -> StreamPosition:
         """Stores the batch if the stream stands where it begins. Returns where the stream stands now."""
+        large = len(batch.lines) >= _IN_A_THREAD
+        chunks = await asyncio.to_thread(_packed, batch.lines) if large else _packed(batch.lines)
+        size = sum(chunk.head.bytes for chunk in chunks)
         async with self._database.transaction() as connection:
-            total = await _lock_counter(connection, deployment_id)
+            total = await lock_log(connection, deployment_id)
             stands = await self._position(connection, deployment_id, batch.stream)
             if stands.cursor != batch.after or batch.cursor == batch.after:
                 return stands
-            await _insert(connection, deployment_id, total, batch.lines)
             position = StreamPosition(
                 cursor=batch.cursor,
                 lines=stands.lines + len(batch.lines),
-                bytes=stands.bytes + sum(len(line.message.encode()) for line in batch.lines),
+                bytes=stands.bytes + size,
                 memory=batch.memory,
             )
-            await self._advance(connection, deployment_id, batch.stream, position, total + len(batch.lines))
-            if batch.lines:
-                await notify(connection, deployment_id)
+            async with connection.pipeline():
+                await self._advance(connection, deployment_id, batch.stream, position)
+                if chunks:
+                    await add_chunks(connection, deployment_id, total + 1, chunks)
+                    await grow_log(connection, deployment_id, len(batch.lines), size)
+                    await notify(connection, deployment_id)
             return position
 
     async def page(
@@ -57,20 +99,92 @@ class LogStore:
         after: int = 0,
         tail: int | None = None,
     ) -> LogPage:
-        """Lines that pass the filter, in order: those with a number above `after`, or the last `tail` of them."""
-        columns = LogLineRow.__table__.c  # type: ignore[attr-defined]  # SQLModel does not declare it
-        statement = select(LogLineRow.__table__).where(columns.deployment_id == as_uuid(deployment_id))  # type: ignore[attr-defined]  # as above
-        for condition in _conditions(columns, wanted, after):
-            statement = statement.where(condition)
-        if tail is None:
-            statement = statement.order_by(columns.sequence).offset(offset).limit(limit + 1)
-        else:
-            statement = statement.order_by(columns.sequence.desc()).limit(min(tail, limit))
+        """Lines that pass the filter, in order: those with a number above `after`, or the last `tail` of them.
+
+        Raises:
+            DeploymentError: invalid-request, for a query that is not a regular expression of RE2, or for an offset that
+                takes too long to count with this filter.
+        """
+        matcher = Matcher(wanted)
+        log = await self._log(deployment_id)
+        if log is None or log.lines <= after:
+            return LogPage(lines=[])
+        reader = self._reader(deployment_id, log)
+        if tail is not None:
+            return await reader.last_page(matcher, min(tail, limit), after)
+        return await reader.page(matcher, limit, offset, after)
+
+    async def tails(self, deployment_ids: Sequence[str], lines: int) -> dict[str, list[DeploymentLog]]:
+        """The last lines of each of these logs: one query, whatever their number, but for logs in the archive."""
         async with self._database.transaction() as connection:
-            rows = await run(connection, statement)
-        lines = [_read(row) for row in (rows if tail is None else reversed(rows))]
-        more = tail is None and len(lines) > limit
-        return LogPage(lines=lines[:limit], cursor=int(lines[limit - 1].id) if more else None)
+            stored, archived = await fetch_tails(connection, deployment_ids, lines)
+        last = await asyncio.to_thread(_last, stored, lines)
+        for deployment_id in archived:
+            last[deployment_id] = (await self.page(deployment_id, ALL, limit=lines, tail=lines)).lines
+        return {deployment_id: last.get(deployment_id, []) for deployment_id in deployment_ids}
+
+    async def search(
+        self, project_id: str, wanted: LogFilter, *, limit: int, cursor: str | None = None, context: int = 0
+    ) -> tuple[list[LogMatch], str | None]:
+        """Matches of the project's logs, the newest deployment first, within a log in order; and where to go on.
+
+        Raises:
+            DeploymentError: invalid-request, for a query that RE2 does not take or a cursor that is not ours.
+        """
+        matcher, budget, place = Matcher(wanted), Budget(), Place.of(cursor)
+        matches: list[LogMatch] = []
+        async for deployment_id, log in self._newest(project_id, place):
+            after = place.line if place is not None and place.deployment_id == deployment_id else 0
+            if after >= log.lines:
+                continue
+            reader = self._reader(deployment_id, log)
+            found = await reader.find(matcher, limit + 1 - len(matches), after, context=context, budget=budget)
+            more = len(matches) + len(found.numbers) > limit
+            if more:
+                found.numbers.pop()
+            matches += await reader.matches(found, context)
+            if more:
+                return matches, str(Place(matches[-1].deployment_id, int(matches[-1].id)))
+            if budget.spent:
+                return matches, str(Place(deployment_id, found.looked))
+        return matches, None
+
+    async def merge(self, deployment_id: str) -> None:
+        """Rewrites what was written live as large chunks. Once more changes nothing; lines may still be added later."""
+        log = await self._log(deployment_id)
+        if log is None or log.merged_at is not None:
+            return
+        await ensure_partition(self._database, log.day)
+        async with self._database.transaction() as connection:
+            await find_log(connection, deployment_id, lock=True)
+            taken = await _merge(connection, deployment_id, log.day)
+        if taken >= _TRUNCATED:
+            await vacuum_live(self._database)
+
+    async def _log(self, deployment_id: str) -> Log | None:
+        async with self._database.transaction() as connection:
+            return await find_log(connection, deployment_id)
+
+    def _reader(self, deployment_id: str, log: Log) -> Reader:
+        if log.archived_at is None:
+            return Reader(deployment_id, StoredChunks(self._database, deployment_id, log.day), log.lines)
+        if self._archive is None or log.archive_key is None:
+            raise DeploymentError(
+                ErrorCode.UNAVAILABLE, "the log is in the archive, and this process was not told where that is"
+            )
+        return Reader(deployment_id, self._archive.log(log.archive_key), log.lines)
+
+    async def _newest(self, project_id: str, place: Place | None) -> AsyncIterator[tuple[str, Log]]:
+        """The project's logs from that place on, the newest deployment first."""
+        start = None if place is None else place.deployment_id
+        while True:
+            async with self._database.transaction() as connection:
+                logs = await newest_logs(connection, project_id, start, including=place is not None)
+            for entry in logs:
+                yield entry
+            if not logs:
+                return
+            start, place = logs[-1][0], None
 
     async def _position(self, connection: Connection, deployment_id: str, stream: str) -> StreamPosition:
         cursor = await execute(
@@ -84,9 +198,7 @@ class LogStore:
         memory = row["memory"] and self._sealer.open(row["memory"], _purpose(deployment_id, stream))
         return StreamPosition.model_validate({**row, "memory": orjson.loads(memory) if memory else {}})
 
-    async def _advance(
-        self, connection: Connection, deployment_id: str, stream: str, position: StreamPosition, total: int
-    ) -> None:
+    async def _advance(self, connection: Connection, deployment_id: str, stream: str, position: StreamPosition) -> None:
         memory = position.memory and self._sealer.seal(orjson.dumps(position.memory), _purpose(deployment_id, stream))
         await execute(
             connection,
@@ -101,66 +213,38 @@ class LogStore:
                 "memory": memory or None,
             },
         )
-        await execute(
-            connection,
-            "update log_counters set lines = %(total)s where deployment_id = %(id)s",
-            {"id": deployment_id, "total": total},
-        )
-
-
-def _conditions(columns: Any, wanted: LogFilter, after: int) -> list[Any]:
-    conditions = [columns.sequence > after] if after else []
-    if wanted.level is not None:
-        conditions.append(columns.level.in_([str(level) for level in wanted.level.and_above]))
-    if wanted.step is not None:
-        conditions.append(columns.step == wanted.step)
-    if wanted.source is not None:
-        conditions.append(columns.source == wanted.source)
-    if wanted.since is not None:
-        conditions.append(columns.timestamp >= wanted.since)
-    if wanted.query:
-        conditions.append(columns.message.icontains(wanted.query, autoescape=True))
-    return conditions
-
-
-async def _lock_counter(connection: Connection, deployment_id: str) -> int:
-    """The number of lines so far; nobody else adds any until the transaction ends."""
-    await execute(
-        connection,
-        "insert into log_counters (deployment_id, lines) values (%(id)s, 0) on conflict do nothing",
-        {"id": deployment_id},
-    )
-    cursor = await execute(
-        connection, "select lines from log_counters where deployment_id = %(id)s for update", {"id": deployment_id}
-    )
-    row = await cursor.fetchone()
-    return int(row["lines"]) if row else 0
-
-
-async def _insert(connection: Connection, deployment_id: str, total: int, lines: list[LogLine]) -> None:
-    columns = "deployment_id, sequence, timestamp, level, message, step, source, metadata"
-    async with connection.cursor().copy(f"copy log_lines ({columns}) from stdin".encode()) as copy:
-        for sequence, line in enumerate(lines, total + 1):
-            metadata = Jsonb(line.metadata) if line.metadata is not None else None
-            # PostgreSQL's text holds no NUL.
-            message = line.message.replace("\x00", "")
-            await copy.write_row(
-                (
-                    deployment_id,
-                    sequence,
-                    line.timestamp,
-                    (line.level or LogLevel.INFO).value,
-                    message,
-                    line.step,
-                    line.source,
-                    metadata,
-                )
-            )
 
 
 def _purpose(deployment_id: str, stream: str) -> str:
     return f"log {deployment_id} {stream}"
 
 
-def _read(row: Row) -> DeploymentLog:
-    return DeploymentLog.model_validate({**row, "id": str(row["sequence"]), "deployment_id": str(row["deployment_id"])})
+def _packed(lines: Sequence[LogLine]) -> list[Chunk]:
+    return [pack(part, LIVE_EFFORT) for part in split(columns_of(lines), LIVE_LINES)]
+
+
+async def _merge(connection: Connection, deployment_id: str, day: date) -> int:
+    """Takes the live chunks a few at a time and puts merged ones in their place; says how many it took."""
+    number, taken, pending = 0, 0, Columns()
+    while chunks := await take_live(connection, deployment_id, _AT_A_TIME):
+        number, taken = number or chunks[0].head.first_line, taken + len(chunks)
+        merged, pending = await asyncio.to_thread(_merged, pending, chunks)
+        number = await add_chunks(connection, deployment_id, number, merged, day)
+    await add_chunks(connection, deployment_id, number, [pack(pending, MERGED_EFFORT)] if taken else [], day)
+    await execute(connection, "update logs set merged_at = now() where deployment_id = %(id)s", {"id": deployment_id})
+    return taken
+
+
+def _merged(pending: Columns, chunks: Sequence[Chunk]) -> tuple[list[Chunk], Columns]:
+    """Full chunks, and the lines that wait for more."""
+    for chunk in chunks:
+        pending.add(Lines(chunk).columns())
+    *full, pending = split(pending, MERGED_LINES)
+    return [pack(part, MERGED_EFFORT) for part in full], pending
+
+
+def _last(stored: Mapping[str, Sequence[Chunk]], lines: int) -> dict[str, list[DeploymentLog]]:
+    return {
+        deployment_id: [line for chunk in chunks for line in Lines(chunk).last(deployment_id, lines)][-lines:]
+        for deployment_id, chunks in stored.items()
+    }

@@ -163,7 +163,7 @@ def _as_it_was(row: Row, ending: Ending) -> Ending:
 
 async def _write_result(connection: Connection, deployment: Deployment, ending: Ending) -> None:
     cursor = await execute(
-        connection, "select lines from log_counters where deployment_id = %(id)s", {"id": deployment.id}
+        connection, "select lines from logs where deployment_id = %(id)s", {"id": deployment.id}
     )
     counted = await cursor.fetchone()
     result = DeploymentResult(

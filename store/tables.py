@@ -119,16 +119,3 @@ class TokenRow(SQLModel, table=True):
     expires_at: datetime | None = _moment(nullable=True)
     revoked_at: datetime | None = _moment(nullable=True)
     created_at: datetime = _moment()
-
-
-class LogLineRow(SQLModel, table=True):
-    __tablename__ = "log_lines"
-
-    deployment_id: UUID = Field(primary_key=True, foreign_key="deployments.id")
-    sequence: int = Field(sa_column=Column(BigInteger, primary_key=True))
-    timestamp: datetime = _moment()
-    level: str
-    message: str
-    step: str | None
-    source: str
-    facts: dict[str, Any] | None = Field(default=None, sa_column=Column("metadata", JSONB, nullable=True))
