@@ -13,6 +13,21 @@ EnvironmentName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]
 """A DNS label: it is part of the site's host name."""
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]*$")]
 
+BranchPattern = Annotated[
+    str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00-\x20\x7f~^:?\[\]\\]+$")
+]
+"""The name of a branch, in which `*` stands for any characters."""
+
+
+class PushRule(Request):
+    """Pushes to these branches are deployed to the environment of that name."""
+
+    branches: list[BranchPattern] = Field(min_length=1, max_length=20)
+    environment: EnvironmentName
+
+
+PushRules = Annotated[list[PushRule], Field(max_length=20)]
+
 
 class Project(Wire):
     id: str
@@ -25,6 +40,7 @@ class Project(Wire):
     )
     concurrency: Concurrency = "reject"
     cancel_running: bool = False
+    push_rules: list[PushRule] = Field(default_factory=list)
     created_at: Timestamp
     updated_at: Timestamp
     version: int
@@ -57,6 +73,7 @@ class CreateProjectRequest(Request):
     configuration: ConfigurationChange = Field(default_factory=ConfigurationChange)
     concurrency: Concurrency = "reject"
     cancel_running: bool = Field(default=False, description="with supersede: the newest also ends the one that runs")
+    push_rules: PushRules = Field(default_factory=list, description="which pushes are deployed, told by webhooks")
 
 
 class UpdateProjectRequest(Request):
@@ -68,6 +85,7 @@ class UpdateProjectRequest(Request):
     cancel_running: bool | None = Field(
         default=None, description="with supersede: the newest also ends the one that runs"
     )
+    push_rules: PushRules | None = Field(default=None, description="all of them; [] takes them away")
 
 
 class CreateEnvironmentRequest(Request):

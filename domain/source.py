@@ -4,6 +4,7 @@ Sources: git-check-ref-format(1) for refs, gitprotocol documentation and git's `
 """
 
 import re
+from fnmatch import fnmatchcase
 from urllib.parse import urlsplit
 
 from domain.errors import DeploymentError, ErrorCode
@@ -12,6 +13,7 @@ MAX_REF = 255
 SCHEMES = ("https", "http", "ssh", "git")
 """Protocols that fetch from another host and run no helper of the caller's choosing. `file` and `ext` are not here."""
 
+_PORTS = {"https": 443, "http": 80, "ssh": 22, "git": 9418}
 _REF_REFUSED = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|\.lock(/|$)|\.$|/$|^/|^\.|^-|^@$")
 _COMMIT = re.compile(r"[0-9a-f]{7,40}|[0-9a-f]{64}")
 _SCP = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*@[A-Za-z0-9][A-Za-z0-9.-]*:[A-Za-z0-9_~/][^\s]*")
@@ -54,6 +56,27 @@ def check_repository_url(url: str) -> str:
         f"{url[:80]!r} is not a repository address: accepted are {accepted} and user@host:path",
         fields=[("/repositoryUrl", "not an address that git may fetch from")],
     )
+
+
+def repository_key(url: str) -> str | None:
+    """The same text for all addresses of one repository: `host/path`, with a port where it is not the protocol's own.
+
+    In lower case: git hosts that send webhooks do not tell repositories apart by case. None for what is no address.
+    """
+    if not _acceptable(url):
+        return None
+    if "://" not in url:
+        host, _, path = url.partition("@")[2].partition(":")
+    else:
+        parts = urlsplit(url)
+        port = "" if parts.port in {None, _PORTS[parts.scheme]} else f":{parts.port}"
+        host, path = f"{parts.hostname}{port}", parts.path
+    return f"{host}/{path.strip('/').removesuffix('.git')}".lower()
+
+
+def branch_matches(branch: str, patterns: list[str]) -> bool:
+    """`*` stands for any characters, `/` among them, as in GitLab's protected branches."""
+    return any(fnmatchcase(branch, pattern) for pattern in patterns)
 
 
 def _acceptable(url: str) -> bool:

@@ -17,9 +17,11 @@ from domain.project import (
     CreateProjectRequest,
     Environment,
     Project,
+    PushRule,
     UpdateEnvironmentRequest,
     UpdateProjectRequest,
 )
+from domain.source import repository_key
 from domain.token import EVERY_PROJECT
 from store import audit
 from store.database import Connection, Database, Row, execute
@@ -29,6 +31,7 @@ from store.seal import Sealer
 from store.tables import EnvironmentRow, ProjectRow
 
 DEFAULT_ENVIRONMENT = "production"
+_UPDATED = ("name", "repository_url", "concurrency", "cancel_running", "provider_settings")
 
 
 class ProjectStore:
@@ -82,9 +85,12 @@ class ProjectStore:
         async with self._database.transaction() as connection:
             row = await project_row(connection, project_id, lock=True)
             _check_version(row, version)
-            columns = _said(change, "name", "repository_url", "concurrency", "cancel_running", "provider_settings")
+            columns = _said(change, *_UPDATED)
+            if change.push_rules is not None:
+                columns["push_rules"] = _push_rules(change.push_rules)
             columns |= self._configuration_columns(row, change.configuration, f"project {project_id}")
-            row = await _update(connection, "projects", row["id"], columns)
+            key = _repository_key(columns.get("repository_url", row["repository_url"]))
+            row = await _update(connection, "projects", row["id"], {**columns, "repository_key": key})
             await audit.record(connection, actor, "project.update", project_id, project_id, fields=sorted(columns))
             return self._project(row)
 
@@ -154,6 +160,8 @@ class ProjectStore:
             "repository_url": request.repository_url,
             "concurrency": request.concurrency,
             "cancel_running": request.cancel_running,
+            "push_rules": _push_rules(request.push_rules),
+            "repository_key": _repository_key(request.repository_url),
             **self._configuration_columns(row, request.configuration, f"project {request.id}"),
         }
 
@@ -234,6 +242,15 @@ def opened_secrets(row: Row, sealer: Sealer, purpose: str) -> dict[str, str]:
 
 def sealed_secrets(secrets: dict[str, str], sealer: Sealer, purpose: str) -> bytes | None:
     return sealer.seal(orjson.dumps(secrets), purpose) if secrets else None
+
+
+def _push_rules(rules: list[PushRule]) -> Jsonb:
+    return Jsonb([rule.model_dump() for rule in rules])
+
+
+def _repository_key(url: str | None) -> str | None:
+    """What pushes to the project's repository are found by."""
+    return url and repository_key(url)
 
 
 def _said(change: UpdateProjectRequest | UpdateEnvironmentRequest, *names: str) -> dict[str, Any]:

@@ -37,6 +37,8 @@ class ProjectRow(SQLModel, table=True):
     secrets: bytes | None = _sealed()
     concurrency: str
     cancel_running: bool
+    push_rules: list[dict[str, Any]] = _json()
+    repository_key: str | None
     event_sequence: int = _count()
     created_at: datetime = _moment()
     updated_at: datetime = _moment()
