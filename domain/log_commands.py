@@ -11,9 +11,9 @@ from typing import Any
 from domain.log import LogLevel
 from domain.log_text import plain, readable
 
-STARTS = r"[ \t]*+(?:::|##\[|--- |\+\+\+ |~~~ )"
 WORDS = ("section_",)
-"""Every line with a command begins like the pattern, or has the word."""
+STARTS = r"::|##\[|--- |\+\+\+ |~~~ "
+"""Every line with a command has one of these words somewhere, or begins like that."""
 
 _GITHUB = re.compile(r"\s*+::([A-Za-z-]+)(?: ([^:]*(?::(?!:)[^:]*)*))?::(.*)", re.DOTALL)
 _GITHUB_PRINTED = re.compile(r"\s*+##\[([A-Za-z-]+)(?: ([^\]]*))?\](.*)", re.DOTALL)

@@ -97,10 +97,7 @@ _LEVEL = re.compile(
 )
 
 WORDS = ("error", "warn", "fail", "exception", "panic", "sh: ", ".go:", "undefined ref")
-STARTS = (
-    r"(?:\x1b\[[\d;:]*+m|[^\S\n])*+(?:#\d++ [\d.]++ ++)?+(?:\[?[\dtz.:,+-]++[ \]]++){0,2}+"
-    r"(?:\[?(?:debug|trace|fatal|critical)|[ew]:|e  |err[:_]|npm err|caused by|make|gmake|ninja)"
-)
+STARTS = r"\[?(?:debug|trace|fatal|critical)|[ew]:|e  |err[:_]|npm err|caused by|make|gmake|ninja"
 """Every line with a level has one of these words somewhere, or begins like that: all of it in small letters."""
 
 

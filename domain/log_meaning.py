@@ -20,8 +20,12 @@ from domain.log_levels import level_of
 from domain.log_text import LINE_BYTES, lines_of, plain, readable, shortened
 from domain.masking import Mask
 
-_WORDS = (*log_levels.WORDS, *log_commands.WORDS)
-_STARTS = re.compile(rf"\n(?:{log_commands.STARTS}|{log_levels.STARTS})")
+_WORDS = [word.encode() for word in (*log_levels.WORDS, *log_commands.WORDS)]
+_INDENT = r"(?:\x1b\[[\d;:]*+m|[ \t]|\xe2\x80\x89)*+"
+_CLOCK = r"(?=[#\[\d])(?:#\d++ [\d.]++ ++)?+(?:\[?\d[\dtz.:,+-]++[ \]]++){0,2}+"
+_STARTS = re.compile(rf"\n{_INDENT}(?:{_CLOCK})?+(?:{log_commands.STARTS}|{log_levels.STARTS})".encode())
+"""U+2009, as pnpm indents, is three bytes: this is searched in bytes, whose small letters are made ten times faster."""
+
 _STEP_LENGTH = 200
 _MOST_STEPS = 50
 _MOST_GROUPS = 10
@@ -111,12 +115,16 @@ class Meaning:
             del self._groups[next(iter(self._groups))]
 
     def _cleaned(self, lines: list[LogLine]) -> list[LogLine]:
-        """Each line readable, and in as many as its message has; step and metadata are somebody's words, too."""
-        steps = {line.step for line in lines if line.step is not None}
-        odd = [step for step in steps if step != self._step(step)]
-        if not odd and all(line.message.isprintable() for line in lines) and not any(line.metadata for line in lines):
-            return [*lines]
-        return [part for line in lines for part in self._parts(line)]
+        """Each line readable, and as many as its message has; step and metadata are somebody's words, too."""
+        odd_steps = {step for step in {line.step for line in lines} if step is not None and step != self._step(step)}
+        cleaned: list[LogLine] = []
+        begin = 0
+        for n, line in enumerate(lines):
+            if not line.message.isprintable() or line.metadata is not None or line.step in odd_steps:
+                cleaned += lines[begin:n]
+                cleaned += self._parts(line)
+                begin = n + 1
+        return cleaned + lines[begin:]
 
     def _parts(self, line: LogLine) -> list[LogLine]:
         said: dict[str, Any] = {}
@@ -147,24 +155,24 @@ class Meaning:
 
 def _speaking(texts: list[str]) -> Iterator[int]:
     """The numbers of the lines that may have a level or a command."""
-    joined = "\n" + "\n".join(texts).lower()
+    joined = b"\n" + "\n".join(texts).encode().lower()
     for word in _WORDS:
         yield from _numbers(joined, _once_a_line(joined, word))
     yield from _numbers(joined, (start.end() for start in _STARTS.finditer(joined)))
 
 
-def _numbers(joined: str, places: Iterable[int]) -> Iterator[int]:
+def _numbers(joined: bytes, places: Iterable[int]) -> Iterator[int]:
     number = -1
     counted = 0
     for place in places:
-        number += joined.count("\n", counted, place)
+        number += joined.count(b"\n", counted, place)
         counted = place
         yield number
 
 
-def _once_a_line(joined: str, word: str) -> Iterator[int]:
+def _once_a_line(joined: bytes, word: bytes) -> Iterator[int]:
     place = joined.find(word)
     while place >= 0:
         yield place
-        end = joined.find("\n", place)
+        end = joined.find(b"\n", place)
         place = joined.find(word, end) if end >= 0 else -1
