@@ -15,21 +15,17 @@ from temporalio import activity
 
 from activities.failures import failing_plainly
 from activities.heartbeat import beating, carried_through
-from activities.mask import Mask
 from activities.pump import LogPump
 from activities.steps import BuildOutcome, BuildStep, StartBuild
 from domain.build import Build, BuildRequest
 from domain.errors import DeploymentError, ErrorCode
-from domain.log import LogBatch
 from domain.result import BuildReport, Failure
 from domain.states import Status
-from providers.base import FINAL_STAGES, BuildNews, Provider
+from providers.base import BuildNews, Provider
 
 if TYPE_CHECKING:
     from store.logs import LogStore
     from store.progress import ProgressStore
-
-PUBLISH_STREAM = "publish"
 
 DRAIN_SECONDS = 10
 """How long a canceled build's last lines are waited for."""
@@ -61,17 +57,25 @@ class BuildActivities:
     @failing_plainly
     async def follow_build(self, step: BuildStep) -> BuildOutcome:
         """Takes the log over and writes the stages down until the build has ended, or its time has run out."""
-        return await self._follow(step)
+        request = await self._request(step)
+        try:
+            async with asyncio.timeout((request.deadline - datetime.now(UTC)).total_seconds()) as deadline:
+                return await self._follow(step, request)
+        except TimeoutError:
+            if deadline.expired():
+                return _overdue(step)
+            raise
 
     @activity.defn
     @beating
     @failing_plainly
     async def cancel_build(self, step: BuildStep) -> None:
         """Returns when the provider says that the build no longer runs; its last lines are in the log then."""
-        await self._provider(step.provider).cancel_build(await self._request(step), step.build)
+        request = await self._request(step)
+        await self._provider(step.provider).cancel_build(request, step.build)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_SECONDS):
-                await self._follow(step)
+                await self._follow(step, request)
 
     @activity.defn
     @beating
@@ -81,9 +85,9 @@ class BuildActivities:
         """Makes what was built reachable and writes down where."""
         deployment_id = step.build.deployment_id
         await self._progress.reach(deployment_id, Status.DEPLOYING)
-        publication = await self._provider(step.provider).publish_build(await self._request(step), step.build)
-        batch = LogBatch(stream=PUBLISH_STREAM, after="", cursor="published", lines=publication.lines)
-        await self._logs.append(deployment_id, batch)
+        request = await self._request(step)
+        publication = await self._provider(step.provider).publish_build(request, step.build)
+        await self._pump(request).publish(publication.lines)
         await self._progress.reach(
             deployment_id,
             Status.DEPLOYING,
@@ -110,22 +114,18 @@ class BuildActivities:
         timeout = timedelta(seconds=step.build_timeout_seconds)
         return await self._progress.build_request(step.build.deployment_id, timeout)
 
-    async def _follow(self, step: BuildStep) -> BuildOutcome:
-        request = await self._request(step)
-        pump = LogPump(self._logs, step.build.deployment_id, Mask(request.secrets.values()))
+    def _pump(self, request: BuildRequest) -> LogPump:
+        return LogPump(self._logs, request.deployment_id, request.secrets.values())
+
+    async def _follow(self, step: BuildStep, request: BuildRequest) -> BuildOutcome:
         provider = self._provider(step.provider)
+        pump = self._pump(request)
         written = None
-        while True:
-            async with aclosing(provider.follow_build(request, step.build, await pump.cursor())) as all_news:
-                async for news in all_news:
-                    if not await pump.take_over(news):
-                        break  # somebody else was quicker: go on where the log stands
-                    if written != (written := (news.stage, news.repository)):
-                        await self._write_down(step.build.deployment_id, news)
-                    if news.stage in FINAL_STAGES:
-                        return BuildOutcome(stage=news.stage, failure=pump.masked(news.failure))
-                    if datetime.now(UTC) > request.deadline:
-                        return _overdue(step)
+        async with aclosing(pump.stored(lambda cursor: provider.follow_build(request, step.build, cursor))) as told:
+            async for news in told:
+                if written != (written := (news.stage, news.repository)):
+                    await self._write_down(request.deployment_id, news)
+        return BuildOutcome(stage=news.stage, failure=news.failure)
 
     async def _write_down(self, deployment_id: str, news: BuildNews) -> None:
         if news.repository is not None:
