@@ -108,6 +108,8 @@ def _plain(node: Any, *, names: bool = False) -> Any:
         for key, part in node.items()
         if names or not (key in _SENTENCES or key.startswith("x-") or (key == "description" and isinstance(part, str)))
     }
+    if not names and node.get("nullable") and None not in node.get("enum", [None]):
+        kept["enum"] = [*node["enum"], None]  # as it is meant: GitHub's are null until something has ended
     if not names and "description" in node and not _SCHEMA.intersection(node):
         kept["description"] = ""  # an answer has to have one
     return kept
