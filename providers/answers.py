@@ -240,6 +240,7 @@ def link(url: object) -> str | None:
         return None
     try:
         parts = urlsplit(url)
+        _ = parts.port  # raises ValueError when it is not a number
     except ValueError:
         return None
     return url if parts.scheme in {"http", "https"} and parts.hostname and "@" not in parts.netloc else None

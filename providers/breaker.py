@@ -86,6 +86,7 @@ class Breaker:
 
     def succeeded(self) -> None:
         self._failures = 0
+        self._trying = False
         self._pause = self._until = 0
         self._since = None
 

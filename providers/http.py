@@ -46,7 +46,20 @@ from providers.breaker import Breaker, Breakers, Trouble
 from providers.budget import Budget, LocalBudget
 from providers.guarded import GuardedTransport
 
-__all__ = ["Ambiguous", "Answer", "Call", "CallFailed", "Http", "Options", "Session", "Trouble", "link", "plain"]
+__all__ = [
+    "Ambiguous",
+    "Answer",
+    "Call",
+    "CallFailed",
+    "Http",
+    "LineReader",
+    "Options",
+    "Params",
+    "Session",
+    "Trouble",
+    "link",
+    "plain",
+]
 
 _log = structlog.get_logger()
 
@@ -68,6 +81,7 @@ _PART_BYTES = 64 * 1024
 
 Params = Mapping[str, str | int | bool | None]
 Content = bytes | AsyncIterable[bytes]
+LineReader = AsyncGenerator[bytes, None]
 
 
 @dataclass(frozen=True)
@@ -202,7 +216,7 @@ class Session:
         headers: Mapping[str, str] | None = None,
         max_line_bytes: int = 1024 * 1024,
         **names: str,
-    ) -> AsyncIterator[AsyncGenerator[bytes, None]]:
+    ) -> AsyncIterator[LineReader]:
         """The lines of an answer as they come, keep-alives as empty ones; a longer line is cut and its rest skipped.
 
         Raises:
@@ -406,7 +420,7 @@ async def _decoded(response: httpx.Response) -> AsyncGenerator[bytes, None]:
         raise _Unreadable("packed in a way that cannot be unpacked") from None
 
 
-async def _lines(parts: AsyncGenerator[bytes, None], longest: int) -> AsyncGenerator[bytes, None]:
+async def _lines(parts: AsyncGenerator[bytes, None], longest: int) -> LineReader:
     """Lines without their ends. Of one that is too long, the first bytes."""
     line = bytearray()
     async with contextlib.aclosing(parts):

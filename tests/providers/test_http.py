@@ -550,6 +550,7 @@ async def test_our_log_names_the_call_and_holds_no_credential_and_no_query(serve
         "example.org",
         "http://",
         "https://a@b.org",
+        "https://javascript:alert(1)",
         "https://a.org/\n",
         'https://a.org/">',
         "https://" + "a" * 3000,
