@@ -94,3 +94,16 @@ class StreamPosition(Wire):
     lines: int = 0
     bytes: int = 0
     memory: dict[str, Any] = Field(default_factory=dict, repr=False)
+
+
+class LogSweep(Wire):
+    """What one round of upkeep has done: logs merged and archived, days dropped, logs deleted from the archive.
+
+    `waiting` says why days that are due are still there; they are tried again by the next round.
+    """
+
+    merged: int = 0
+    archived: int = 0
+    dropped: int = 0
+    deleted: int = 0
+    waiting: list[str] = Field(default_factory=list)

@@ -70,6 +70,8 @@ class Reader:
         def opened(chunks: Sequence[Chunk]) -> list[DeploymentLog]:
             return [line for chunk in chunks for line in _part(chunk, self.deployment_id, first, last)]
 
+        if first > last:
+            return []
         choice = Choice(after=first - 1, before=last + 1)
         batches = [await asyncio.to_thread(opened, chunks) async for chunks in self.source.chunks(choice)]
         return [line for batch in batches for line in batch]

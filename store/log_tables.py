@@ -5,13 +5,13 @@ partitions are chosen by stands in it as a constant. No chunk has more than MERG
 """
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import date, datetime, timedelta
 
 import psycopg
 
-from store.chunks import HEAD_COLUMNS, MERGED_LINES, Choice, Chunk, Head
+from store.chunks import HEAD_COLUMNS, MERGED_LINES, Choice, Chunk, ChunkSource, Head
 from store.database import Connection, Database, Row, execute
 
 LIVE = "log_chunks_live"
@@ -57,12 +57,15 @@ async def find_log(connection: Connection, deployment_id: str, *, lock: bool = F
 
 
 class StoredChunks:
-    """The chunks of one log in the database."""
+    """The chunks of one log in the database; `archived` is where they are once they have been archived."""
 
-    def __init__(self, database: Database, deployment_id: str, day: date) -> None:
+    def __init__(
+        self, database: Database, deployment_id: str, day: date, archived: Callable[[Log], ChunkSource]
+    ) -> None:
         self._database = database
         self._deployment_id = deployment_id
         self._day = day
+        self._archived = archived
 
     async def chunks(self, choice: Choice) -> AsyncIterator[Sequence[Chunk]]:
         """No connection is held between two batches."""
@@ -70,6 +73,12 @@ class StoredChunks:
         while True:
             async with self._database.transaction() as connection:
                 batch = await fetch_chunks(connection, self._deployment_id, self._day, choice, size)
+                # Asked afterwards: what was archived by now may have been dropped before the chunks were read.
+                log = await find_log(connection, self._deployment_id)
+            if log is not None and log.archived_at is not None:
+                async for moved in self._archived(log).chunks(choice):
+                    yield moved
+                return
             if batch:
                 yield batch
             if len(batch) < size:
@@ -182,7 +191,7 @@ async def fetch_tails(
     )
     cursor = connection.cursor(binary=True)
     await cursor.execute(
-        f"select logs.deployment_id, {_COLUMNS} from logs left join lateral (select {_COLUMNS} from {LIVE} where {last}"
+        f"select logs.deployment_id, chunks.* from logs left join lateral (select {_COLUMNS} from {LIVE} where {last}"
         f" union all select {_COLUMNS} from {MERGED} where day = logs.day and {last}) as chunks on true"
         " where logs.deployment_id = any(%(ids)s::uuid[]) and logs.lines > 0 and logs.dropped_at is null"
         " order by first_line".encode(),
@@ -235,6 +244,11 @@ async def ensure_partition(database: Database, day: date) -> None:
 
 
 async def _exists(connection: Connection, day: date) -> bool:
-    cursor = await execute(connection, "select to_regclass(%(name)s) as found", {"name": partition(day)})
-    row = await cursor.fetchone()
-    return row is not None and row["found"] is not None
+    # As the snapshot has it: to_regclass may remember that it was not there when the lock was asked for.
+    cursor = await execute(
+        connection,
+        "select from pg_inherits i join pg_class c on c.oid = i.inhrelid"
+        " where i.inhparent = %(parent)s::regclass and c.relname = %(name)s",
+        {"parent": MERGED, "name": partition(day)},
+    )
+    return await cursor.fetchone() is not None

@@ -20,6 +20,7 @@ from store.chunks import (
     MERGED_LINES,
     Archive,
     Chunk,
+    ChunkSource,
     Columns,
     Lines,
     columns_of,
@@ -166,13 +167,15 @@ class LogStore:
             return await find_log(connection, deployment_id)
 
     def _reader(self, deployment_id: str, log: Log) -> Reader:
-        if log.archived_at is None:
-            return Reader(deployment_id, StoredChunks(self._database, deployment_id, log.day), log.lines)
+        stored = StoredChunks(self._database, deployment_id, log.day, self._archived)
+        return Reader(deployment_id, stored if log.archived_at is None else self._archived(log), log.lines)
+
+    def _archived(self, log: Log) -> ChunkSource:
         if self._archive is None or log.archive_key is None:
             raise DeploymentError(
                 ErrorCode.UNAVAILABLE, "the log is in the archive, and this process was not told where that is"
             )
-        return Reader(deployment_id, self._archive.log(log.archive_key), log.lines)
+        return self._archive.log(log.archive_key)
 
     async def _newest(self, project_id: str, place: Place | None) -> AsyncIterator[tuple[str, Log]]:
         """The project's logs from that place on, the newest deployment first."""

@@ -1,5 +1,6 @@
 """Stores on a database of the test's own, and a project to deploy."""
 
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 import pytest
@@ -13,6 +14,13 @@ from store.logs import LogStore
 from store.progress import ProgressStore
 from store.projects import ProjectStore
 from store.seal import Sealer
+from tests.s3_server import S3Server, s3_server
+
+
+@pytest.fixture(scope="session")
+async def s3(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[S3Server]:
+    async with s3_server(tmp_path_factory.mktemp("s3")) as server:
+        yield server
 
 
 @pytest.fixture
