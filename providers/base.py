@@ -38,6 +38,9 @@ BuildStage = Literal["initializing", "building", "built", "failed", "canceled", 
 
 FINAL_STAGES: frozenset[BuildStage] = frozenset({"built", "failed", "canceled", "timeout"})
 
+MOST_LINES = 5000
+"""What news may hold at once."""
+
 
 class BuildNews(Wire):
     """What is new since the cursor of the news before. Lines come in order, each once; all before a final stage."""
@@ -73,7 +76,7 @@ class Provider(ABC):
     def follow_build(self, request: BuildRequest, build: Build, cursor: str) -> AsyncGenerator[BuildNews, None]:
         """News from `cursor` on ('' is the beginning), at least one a second, until a final stage has been told.
 
-        A line is told within 300 ms of being written; at most 1,000 lines at a time. A build that is gone is told as
+        A line is told within 300 ms of being written; at most `MOST_LINES` at a time. A build that is gone is told as
         `failed`.
         """
 

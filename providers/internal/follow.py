@@ -5,15 +5,15 @@ Rule: the state is read before the lines, so that all lines come before a final 
 
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
-from domain.log import LogLine
-from providers.base import BuildNews
+from domain.log import LogLevel, LogLine
+from providers.base import MOST_LINES, BuildNews
 from providers.internal.builds import BuildDirectory, BuildState
 
-MOST_LINES = 1000
 _CHUNK = 1024 * 1024
 """More than the longest line there can be, so that a chunk holds at least one."""
 
@@ -35,12 +35,20 @@ def read_lines(log: Path, offset: int) -> Page:
             chunk = file.read(_CHUNK)
     except FileNotFoundError:
         return Page([], offset, complete=True)
-    rows = chunk.split(b"\n")[:-1]
-    taken = rows[:MOST_LINES]
-    size = sum(len(row) + 1 for row in taken)
-    return Page(
-        _LINES.validate_json(b"[" + b",".join(taken) + b"]"), offset + size, complete=size == len(chunk) < _CHUNK
-    )
+    rows = chunk.split(b"\n", MOST_LINES)
+    rest = len(rows.pop())
+    size = len(chunk) - rest
+    return Page(_read(rows), offset + size, complete=len(chunk) < _CHUNK and len(rows) < MOST_LINES)
+
+
+def _read(rows: list[bytes]) -> list[LogLine]:
+    try:
+        return _LINES.validate_json(b"[" + b",".join(rows) + b"]")
+    except ValidationError:  # a disk that was full, or somebody's hand
+        if len(rows) > 1:
+            return [line for row in rows for line in _read([row])]
+        text = "… a line of the log file cannot be read"
+        return [LogLine(timestamp=datetime.now(UTC), message=text, level=LogLevel.WARN, source="system")]
 
 
 class Follower:

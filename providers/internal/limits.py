@@ -24,7 +24,8 @@ class Limits(Wire):
     cpu_seconds: int = Field(default=2 * 3600, description="of each process; the wall clock is the deployment's")
     output_bytes: int = GIB
     output_files: int = 100_000
-    log_bytes: int = Field(default=256 * MIB, description="of the log on disk; its end is kept beyond that")
+    log_lines: int = Field(default=2_000_000, description="beginning and end together; what is between is counted")
+    log_bytes: int = Field(default=256 * MIB, description="of the messages in it, likewise")
     line_bytes: int = 64 * 1024
 
 

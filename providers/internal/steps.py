@@ -12,7 +12,7 @@ from pathlib import Path
 from domain.errors import DeploymentError, ErrorCode
 from providers.internal.builds import BuildDirectory
 from providers.internal.limits import Limits
-from providers.internal.log_file import LineSplitter, LogFile
+from providers.internal.log_file import LogFile
 from providers.internal.processes import descendants, run
 from providers.internal.sandbox import Sandbox
 
@@ -75,16 +75,14 @@ class Steps:
         self, step: str, argv: list[str], environment: Mapping[str, str], directory: Path, shared: Iterable[Path] = ()
     ) -> int:
         """Runs a command of the build; all that it says is in the log."""
-        splitter = LineSplitter(self.limits.line_bytes)
+        splitter = self.log.splitter()
 
         def read(chunk: bytes) -> None:
-            for line in splitter.feed(chunk):
-                self.log.write(step, line)
+            self.log.add(step, splitter.feed(chunk))
             self.log.flush()
 
         exit_code = self._run(argv, environment, directory, shared, read)
-        for line in splitter.end():
-            self.log.write(step, line)
+        self.log.add(step, splitter.end())
         self.log.flush(at_once=True)
         return exit_code
 

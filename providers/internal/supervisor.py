@@ -18,6 +18,7 @@ from pathlib import Path
 
 from domain.errors import RETRYABLE, DeploymentError, ErrorCode
 from domain.log import LogLevel
+from domain.masking import Mask
 from domain.result import BuildReport, DeploymentMetrics, DeploymentWarning, Failure
 from providers.base import BuildStage
 from providers.internal.builds import BuildDirectory, BuildState, Instructions, remove_tree
@@ -41,7 +42,7 @@ class Supervisor:
         self.build = build
         self.instructions = instructions
         self.request = instructions.request
-        self.log = LogFile(build.log, instructions.limits, self.request.secrets.values())
+        self.log = LogFile(build.log, instructions.limits, Mask(self.request.secrets.values()))
         self.watch = Watch(build, instructions.limits, self.request.deadline)
         self.state = BuildState(stage="initializing", pid=os.getpid(), started_at=datetime.now(UTC))
         self.bubblewrap = find_bubblewrap() if instructions.bubblewrap else None
@@ -92,9 +93,7 @@ class Supervisor:
         repository = Checkout(self._steps([]), remote, self.build.workspace).fetch(
             request.source_ref, request.commit_sha
         )
-        self._tell(
-            repository=repository.model_copy(update={"message": self.log.without_secrets(repository.message or "")})
-        )
+        self._tell(repository=repository.model_copy(update={"message": self.log.mask.text(repository.message or "")}))
         self._say(
             "clone", f"{repository.commit} by {repository.author}: {(repository.message or '').partition(chr(10))[0]}"
         )
@@ -146,8 +145,8 @@ class Supervisor:
         self.state = self.state.model_copy(update={"report": report.model_copy(update=update)})
 
     def _failure(self, error: DeploymentError) -> Failure:
-        excerpt = list(self.log.excerpt)
-        message = self.log.without_secrets(error.message)
+        excerpt = self.log.excerpt
+        message = self.log.mask.text(error.message)
         self._say(self.state.step or "clone", message, LogLevel.ERROR)
         return Failure(
             code=error.code,

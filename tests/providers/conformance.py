@@ -11,7 +11,7 @@ import pytest
 
 from domain.errors import ErrorCode
 from domain.ids import uuid7
-from providers.base import FINAL_STAGES, Build, BuildNews, BuildRequest, Capability, Provider
+from providers.base import FINAL_STAGES, MOST_LINES, Build, BuildNews, BuildRequest, Capability, Provider
 
 
 class ProviderConformance:
@@ -47,10 +47,12 @@ class ProviderConformance:
             before += [line.message for line in part.lines]
             assert before + messages(await told(provider, well, build, part.cursor)) == all_lines
 
-    async def test_at_most_a_thousand_lines_are_told_at_once(self, provider: Provider, well: BuildRequest) -> None:
+    async def test_no_more_lines_are_told_at_once_than_there_is_room_for(
+        self, provider: Provider, well: BuildRequest
+    ) -> None:
         news = await told(provider, well, await provider.start_build(well))
 
-        assert all(len(part.lines) <= 1000 for part in news)
+        assert all(len(part.lines) <= MOST_LINES for part in news)
 
     async def test_news_come_every_second_also_when_nothing_happens(
         self, provider: Provider, endless: BuildRequest

@@ -41,7 +41,11 @@ def limits_table() -> str:
         ("a single file", _size(limits.file_bytes), "the write fails"),
         ("CPU seconds of a process", f"{limits.cpu_seconds:,}", "the process is killed"),
         ("output", f"{_size(limits.output_bytes)}, {limits.output_files:,} files", "ends as `failed`"),
-        ("log", _size(limits.log_bytes), "its middle is replaced by a line that counts what was left out"),
+        (
+            "log",
+            f"{_size(limits.log_bytes)}, {limits.log_lines:,} lines",
+            "its middle is replaced by a line that counts what was left out",
+        ),
         ("a line of it", _size(limits.line_bytes), "it is cut, and says by how much"),
     ]
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)

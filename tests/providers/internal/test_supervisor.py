@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from domain.errors import ErrorCode
+from domain.log_text import readable
 from providers.base import Build
 from providers.internal.builds import BuildDirectory
 from providers.internal.limits import MIB, Limits
@@ -271,20 +272,44 @@ async def test_secrets_are_neither_on_disk_nor_in_the_log_nor_in_a_command_line(
 async def test_a_log_beyond_its_budget_keeps_beginning_and_end_and_counts_the_rest(
     make_internal: MakeInternal, repository: MakeRepository
 ) -> None:
-    internal = make_internal(limits=Limits(log_bytes=100_000))
+    internal = make_internal(limits=Limits(log_bytes=50_000))
 
     _, last, messages = await build(
         internal, build_request(repository({"a": ""}).url, build_command="seq 1 20000", output_directory=".")
     )
 
-    at = next(n for n, message in enumerate(messages) if "lines left out" in message)
-    left_out = int(messages[at].split()[1])
+    at = next(n for n, message in enumerate(messages) if "lines are missing here" in message)
+    missing = int(messages[at].split()[1])
     numbers = [int(message) for message in messages if message.isdecimal()]
     assert last.stage == "built"
     assert numbers[0] == 1
     assert numbers[-1] == 20000
-    assert left_out + len(numbers) == 20000
-    assert len(messages) - at - 1 == 1000
+    assert missing + len(numbers) == 20000
+    assert sum(map(len, messages)) <= 50_000
+
+
+ODD = r"""
+printf 'nul\000 bad\377 \303\251\r\n'
+printf '10%%\r50%%\r100%%\n'
+printf '\033[31mred\033[0m \033]8;;javascript:alert(1)\007link\033]8;;\007\033[2J\n'
+printf 'bell\007 \342\200\256bidi\n'
+head -c 3000000 /dev/zero | tr '\0' x; echo
+printf '::add-mask::hunter2-hunter2\nhunter2-hunter2\n'
+head -c 200000 /dev/urandom; echo
+printf 'no end'
+"""
+
+
+async def test_odd_bytes_are_stored_readably_and_fail_nothing(internal: Internal, repository: MakeRepository) -> None:
+    _, last, messages = await build(internal, build_request(repository({"a": ODD}).url, build_command="sh a"))
+
+    assert last.stage == "built"
+    begin = messages.index("nul bad\ufffd é")
+    assert messages[begin + 1 : begin + 4] == ["100%", "\x1b[31mred\x1b[0m link", "bell bidi"]
+    assert messages[begin + 4] == "x" * 65536 + f" … [{3_000_000 - 65536} bytes of this line cut]"
+    assert messages[begin + 5 : begin + 7] == ["::add-mask::***", "***"]
+    assert messages[-2] == "no end"
+    assert all(readable(message) == message for message in messages)
 
 
 async def test_stages_and_the_commit_are_told(make_internal: MakeInternal, repository: MakeRepository) -> None:
