@@ -12,6 +12,9 @@ import httpx
 from domain.errors import DeploymentError
 from providers.addresses import Address, check_host
 
+ADDRESS_SECONDS = 2.0
+"""A host may have addresses that do not answer from here (IPv6): the next one gets its turn."""
+
 
 class GuardedTransport(httpx.AsyncHTTPTransport):
     """HTTP/1.1 without proxies. TLS still asks for the name, whatever address the connection goes to."""
@@ -44,12 +47,13 @@ class _GuardedBackend(httpcore.AsyncNetworkBackend):
     ) -> httpcore.AsyncNetworkStream:
         """The first address that answers, all of them within `timeout`."""
         refused: Exception = httpcore.ConnectError("no address")
+        each = ADDRESS_SECONDS if timeout is None else min(timeout, ADDRESS_SECONDS)
         try:
             async with asyncio.timeout(timeout):
                 for address in await self._addresses(host, port):
                     try:
-                        return await self._below.connect_tcp(str(address), port, timeout, local_address, socket_options)
-                    except httpcore.ConnectError as error:
+                        return await self._below.connect_tcp(str(address), port, each, local_address, socket_options)
+                    except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                         refused = error
         except TimeoutError:
             raise httpcore.ConnectTimeout from None

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import Enum, auto
 from typing import Any
 
 from domain.build import BuildRequest
@@ -45,6 +46,11 @@ LOOKS = ((15, 1.0), (60, 2.0), (300, 5.0), (float("inf"), 10.0))
 """Up to which age of following (seconds) the state is looked at how often. Vercel's client: 1, 5, 15, then 30 s."""
 
 
+class Mark(Enum):
+    STATE = auto()
+    END = auto()
+
+
 @dataclass(frozen=True)
 class Pace:
     look: float | None = None  # seconds between looks; None: by `LOOKS`
@@ -61,7 +67,7 @@ class Follower:
         self._pace = pace
         self._told = Place.read(cursor)
         self._read = Place.read(cursor)
-        self._entries: asyncio.Queue[Entry | None] = asyncio.Queue(MOST_LINES)
+        self._coming: asyncio.Queue[Entry | Mark] = asyncio.Queue(MOST_LINES)
         self._look_now = asyncio.Event()
         self._final = asyncio.Event()
         self._verdict = Verdict()
@@ -75,14 +81,14 @@ class Follower:
         following = asyncio.create_task(self._follow_log())
         tasks = [following, asyncio.create_task(self._watch(wake)), asyncio.create_task(self._finish_log(following))]
         try:
-            ended = False
-            while not ended:
-                entries = await self._next_entries()
+            coming: list[Entry | Mark] = []
+            while Mark.END not in coming:
+                coming = await self._next()
                 for task in tasks:
                     if task.done() and not task.cancelled():
                         task.result()  # what stopped it
-                ended = entries[-1:] == [None]
-                yield self._news([entry for entry in entries if entry is not None], ended=ended)
+                entries = [entry for entry in coming if isinstance(entry, Entry)]
+                yield self._news(entries, ended=Mark.END in coming)
         finally:
             await _end(*tasks)
 
@@ -106,17 +112,17 @@ class Follower:
             failure=failure,
         )
 
-    async def _next_entries(self) -> list[Entry | None]:
-        """What comes within a beat, and what comes soon after it. None at the end is the end."""
+    async def _next(self) -> list[Entry | Mark]:
+        """What comes within a beat, and the lines that come soon after one."""
         try:
-            entries = [await asyncio.wait_for(self._entries.get(), BEAT_SECONDS)]
+            coming = [await asyncio.wait_for(self._coming.get(), BEAT_SECONDS)]
         except TimeoutError:
             return []
-        if entries[0] is not None and not self._entries.full():
+        if isinstance(coming[0], Entry) and not self._coming.full():
             await asyncio.sleep(LINGER_SECONDS)
-        while len(entries) < MOST_LINES and entries[-1] is not None and not self._entries.empty():
-            entries.append(self._entries.get_nowait())
-        return entries
+        while len(coming) < MOST_LINES and not self._coming.empty():
+            coming.append(self._coming.get_nowait())
+        return coming
 
     async def _watch(self, wake: Wake) -> None:
         """Looks at the state until it is final."""
@@ -128,6 +134,7 @@ class Follower:
             try:
                 deployment = await self._api.deployment(self._build_id)
             except DeploymentError as error:
+                await self._coming.put(Mark.STATE)
                 if not error.retryable:
                     raise
                 self._trouble = str(self._api.trouble or plain(error.message))
@@ -135,10 +142,13 @@ class Follower:
             else:
                 self._trouble = None
                 missing = 0 if deployment else missing + 1
-                self._learn(deployment, missing)
+                if self._learn(deployment, missing):
+                    await self._coming.put(Mark.STATE)
             await self._pause(wake, pause)
 
-    def _learn(self, deployment: Deployment | None, missing: int) -> None:
+    def _learn(self, deployment: Deployment | None, missing: int) -> bool:
+        """Whether it says something new."""
+        before = self._verdict
         if deployment is not None:
             self._found = True
             self._verdict = verdict(deployment)
@@ -147,6 +157,7 @@ class Follower:
             self._verdict = gone(self._build_id)
         if self._verdict.final:
             self._final.set()
+        return self._verdict != before
 
     async def _pause(self, wake: Wake, seconds: float) -> None:
         """Until it is time to look again, or somebody says that there may be news."""
@@ -182,7 +193,7 @@ class Follower:
             await self._read_rest()
         if self._unreadable:
             await self._remark(f"{self._unreadable} records of vercel's log could not be read")
-        await self._entries.put(None)
+        await self._coming.put(Mark.END)
 
     async def _read_rest(self) -> None:
         why = ""
@@ -211,7 +222,7 @@ class Follower:
                         self._look_now.set()
                     entry = entry_of(record)
                     if entry is not None and self._read.is_new(entry):
-                        await self._entries.put(entry)
+                        await self._coming.put(entry)
                         self._read.pass_by(entry)
 
     async def _remark(self, message: str) -> None:
@@ -219,7 +230,7 @@ class Follower:
         line = LogLine(timestamp=datetime.now(UTC), level=LogLevel.WARN, message=message, source="system")
         entry = Entry(max(1, self._read.at), short(message), line)
         if self._read.is_new(entry):
-            await self._entries.put(entry)
+            await self._coming.put(entry)
 
 
 def _repository(request: BuildRequest, deployment: Deployment) -> Repository | None:

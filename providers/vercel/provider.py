@@ -7,6 +7,7 @@ Rules:
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncGenerator
 from datetime import UTC, datetime, timedelta
@@ -96,8 +97,8 @@ class Vercel(Provider):
     async def follow_build(self, request: BuildRequest, build: Build, cursor: str) -> AsyncGenerator[BuildNews, None]:
         api = Api(self._http, self._token, request)
         follower = Follower(api, request, build.build_id, cursor, self._pace)
-        async with self._watch(build.deployment_id) as wake:
-            async for news in follower.news(wake):
+        async with self._watch(build.deployment_id) as wake, contextlib.aclosing(follower.news(wake)) as all_news:
+            async for news in all_news:
                 yield news
 
     async def cancel_build(self, request: BuildRequest, build: Build) -> None:

@@ -314,6 +314,18 @@ async def test_an_answer_without_our_id_ends_the_deployment_and_makes_no_more(
 # Following
 
 
+async def test_the_stand_ins_log_is_as_vercel_describes_it(vercel: Vercel, server: VercelStandIn) -> None:
+    request = asked_for("failing")
+    build = await vercel.start_build(request)
+    await told(vercel, request, build)
+    records = server.made[build.build_id].records
+
+    wrong = [server.judge.of_record("GET", "/v3/deployments/{idOrUrl}/events", record) for record in records[::50]]
+
+    assert wrong == [[]] * len(wrong)
+    assert server.judge.of_record("GET", "/v3/deployments/{idOrUrl}/events", {"type": "stdout"})
+
+
 async def test_every_line_is_told_once_in_order_though_the_stream_breaks(vercel: Vercel, server: VercelStandIn) -> None:
     server.streams_end_after = 400
     request = asked_for("well")

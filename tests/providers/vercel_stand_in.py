@@ -21,7 +21,7 @@ from tests.providers.stand_in import StandIn
 
 TOKEN = "token-of-vercel"
 PROJECT = "prj_shop"
-LINES = 2500
+LINES = 1200
 KEEP_ALIVE = b'{"keepAlive": true}\n\n'
 
 
