@@ -7,6 +7,7 @@ Rules:
 """
 
 import asyncio
+import time
 
 from domain.build import BuildRequest
 from domain.errors import DeploymentError, ErrorCode
@@ -21,6 +22,7 @@ from providers.github_pages.calls import (
 )
 from providers.github_pages.pace import Pace
 from providers.github_pages.repository import PER_PAGE, Repository
+from providers.github_pages.runs import still_going
 from providers.github_pages.source import wanted_since
 from providers.github_pages.words import BUILDS, SITE_HINT
 from providers.http import Ambiguous
@@ -51,10 +53,13 @@ class BranchBuilds:
 
     async def wait_for_end(self, commit: str) -> None:
         """Also when there is none: what GitHub does not show does not run."""
+        since = time.monotonic()
         while True:
             build = await self.find(commit)
             if build is None or build.status in BUILDS:
                 return
+            if (took := time.monotonic() - since) >= self._pace.cancel:
+                raise still_going("build", took)
             await asyncio.sleep(self._pace.poll)
 
     async def _start(self, commit: str) -> None:

@@ -1,6 +1,8 @@
 """What following has in common, whatever it is that GitHub does: looking again and again, telling what is new.
 
-Rule: news with lines have a cursor of their own: `told` says of each line that it was told.
+Rules:
+1. News with lines have a cursor of their own: `told` says of each line that it was told.
+2. An outage is waited for, and said in `waiting`; only what cannot get better ends the following.
 """
 
 import asyncio
@@ -22,7 +24,7 @@ from providers.github_pages.pace import Pace
 from providers.github_pages.record import Record
 from providers.github_pages.repository import Repository
 from providers.github_pages.told import GIVEN_UP, Told
-from providers.http import link
+from providers.http import link, plain
 from providers.wake import Wake
 
 RECORD_TRIES = 3
@@ -64,13 +66,20 @@ class Follower(ABC):
 
     async def news(self) -> News:
         while True:
-            async with aclosing(self.look()) as found:
-                async for news in found:
-                    yield news
-                    if news.stage in FINAL_STAGES:
-                        return
+            pause = self.pace.poll
+            try:
+                async with aclosing(self.look()) as found:
+                    async for news in found:
+                        yield news
+                        if news.stage in FINAL_STAGES:
+                            return
+            except DeploymentError as error:
+                if not error.retryable:
+                    raise
+                self.waiting = plain(error.message)
+                pause = max(pause, error.retry_after_seconds or 0)
             yield self.now()
-            await self._wake.wait(self.pace.poll)
+            await self._wake.wait(pause)
 
     @abstractmethod
     def look(self) -> News:

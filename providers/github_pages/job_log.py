@@ -16,9 +16,8 @@ from providers.github_pages.calls import FETCH_LOG, LINK_TO_LOG, Job
 from providers.github_pages.repository import Repository
 from providers.http import link, plain
 
-MOST_LINES = 1000
-MOST_BYTES = 1024 * 1024
-"""Of one batch."""
+LINES_AT_ONCE = 1000
+BYTES_AT_ONCE = 1024 * 1024
 MOST_OF_A_LOG = 64 * 1024 * 1024
 LINE_BYTES = 256 * 1024
 EXCERPT_LINES = 20
@@ -56,7 +55,7 @@ async def read_log(repository: Repository, job: Job, skip: int = 0) -> AsyncGene
                     continue
                 batch.append(LogLine(timestamp=at, message=text, step=plain(job.name, 100)))
                 size += len(text)
-                if len(batch) == MOST_LINES or size > MOST_BYTES:
+                if len(batch) == LINES_AT_ONCE or size > BYTES_AT_ONCE:
                     yield batch
                     batch, size = [], 0
         except (NotYet, NoLog):

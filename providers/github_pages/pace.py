@@ -19,3 +19,5 @@ class Pace:
     """For a deployment of Pages, once a run has succeeded. One that GitHub shows is waited for to the deadline."""
     force: float = 30
     """A run that a cancel has not ended by then is cancelled by force."""
+    cancel: float = 90
+    """One attempt at seeing that nothing runs any more; the caller tries again."""

@@ -27,34 +27,42 @@ from providers.github_pages.run_follow import RunFollower
 from providers.github_pages.runs import WorkflowRuns
 from providers.github_pages.settings import BranchSettings, WorkflowSettings, read_settings
 from providers.github_pages.words import SITE_HINT
-from providers.http import Http
+from providers.http import Http, Options
 from providers.wake import Watch, unwoken
 
+API_URL = "https://api.github.com"
 SECRET = "GITHUB_TOKEN"  # noqa: S105 - the name of a project's secret
 
 
 class GithubPages(Provider):
-    """`token` or `app` is what the operator gives; a project's own secret wins. `public_url` is where our API is."""
+    """`token` or `app` is what the operator gives; a project's own secret wins. `public_url` is where our API is.
+
+    `watch` says when there may be news (webhooks).
+    """
 
     name: ClassVar[str] = "github-pages"
     capabilities: ClassVar[frozenset[Capability]] = frozenset({Capability.CANCEL})
 
     def __init__(
         self,
-        http: Http,
-        *,
         token: str | None = None,
+        api_url: str = API_URL,
+        options: Options | None = None,
+        *,
         app: App | None = None,
         public_url: str | None = None,
-        pace: Pace | None = None,
         watch: Watch = unwoken,
+        pace: Pace | None = None,
     ) -> None:
-        self._http = http
+        self._http = Http(self.name, api_url, options)
         self._token = token
         self._app = app
         self._public_url = public_url
         self._pace = pace or Pace()
         self._watch = watch
+
+    async def close(self) -> None:
+        await self._http.close()
 
     async def start_build(self, request: BuildRequest) -> Build:
         if request.configuration.skip_deploy:

@@ -14,7 +14,7 @@ from domain.log import LogLevel, LogLine
 from providers.base import BuildNews
 from providers.github_pages.calls import READ_PAGES_DEPLOYMENT, Job, PagesDeployment, Run
 from providers.github_pages.follow import PAGES_STEP, End, Follower, Following, News, line
-from providers.github_pages.job_log import MOST_LINES, NoLog, NotYet, error_in, read_log
+from providers.github_pages.job_log import LINES_AT_ONCE, NoLog, NotYet, error_in, read_log
 from providers.github_pages.run_steps import NAME_LENGTH, current, failed_place, in_order, progress
 from providers.github_pages.runs import STARTED, WorkflowRuns
 from providers.github_pages.source import described, pinned
@@ -129,7 +129,7 @@ class RunFollower(Follower):
         lines = []
         for new in progress(job, told):
             lines.append(new)
-            if len(lines) == MOST_LINES:
+            if len(lines) == LINES_AT_ONCE:
                 yield self.now(lines)
                 lines = []
         if lines:

@@ -82,8 +82,10 @@ class WorkflowRuns:
                 raise DeploymentError(ErrorCode.CONFLICT, message, details={"hint": NAME_HINT})
         since = time.monotonic()
         while run is not None and run.status != ENDED:
-            too_long = time.monotonic() - since >= self._pace.force
-            await self.repository.ask(FORCE_CANCEL if too_long else CANCEL_RUN, run=str(run.id))
+            took = time.monotonic() - since
+            if took >= self._pace.cancel:
+                raise still_going("run", took)
+            await self.repository.ask(FORCE_CANCEL if took >= self._pace.force else CANCEL_RUN, run=str(run.id))
             await asyncio.sleep(self._pace.poll)
             run = await self.read(str(run.id))
 
@@ -170,3 +172,8 @@ class WorkflowRuns:
             if found is not None:
                 return found
         return None
+
+
+def still_going(what: str, seconds: float) -> DeploymentError:
+    message = f"GitHub has not ended the {what} within {seconds:.0f} s"
+    return DeploymentError(ErrorCode.UNAVAILABLE, message, retry_after_seconds=5)
