@@ -14,7 +14,7 @@ docs/secrets-in-logs.md has what is found and what is not.
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from itertools import accumulate
+from itertools import accumulate, chain
 from urllib.parse import unquote
 
 import re2
@@ -28,11 +28,13 @@ __all__ = ["Mask", "unmasked_reason"]
 _BETWEEN = "\uffff"
 """A character that Unicode promises never to use stands between lines while they are searched together."""
 
-_ASKS = re.compile(r"(.*?::add-mask(?: [^:]*)?::)(.*)", re.DOTALL)
-_BEFORE = re.compile(r"(?:\s|\x1b\[[0-9;:]*m)*::")
+_ASKS = re.compile(r"^(.*?)(::add-mask(?: [^:\n]*)?::)(.*)$", re.MULTILINE)
+_BEFORE = re.compile(r"(?:\s|\x1b\[[0-9;:]*m)*")
 _ESCAPED = re.compile("%0D|%0A|%25")
-_MOST_ADDED = 1000
+_MOST_ADDED = 500
 _MOST_ADDED_CHARACTERS = 64 * 1024
+_ADDED_TOGETHER = 16
+"""So many are searched as one, so that the next one does not cost a new search for all."""
 
 _COLOUR = re.compile(rb"\x1b\[[0-9;:]*m")
 _UNSEEN = re.compile(
@@ -40,7 +42,7 @@ _UNSEEN = re.compile(
     rb"(?<=\x1b)(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\xef]*(?:\x07|\x1b\\)|[ -/]*[0-Z\\^-~])"
     rb"|(?<=\\)\\*(?:u001[bB]|x1[bB]|033|[eE])\[[0-9;:]*m"
     rb"|(?<=[\x00-\x08\x0b-\x1f\x7f])"
-    rb"|(?<=\xc2)[\x80-\x9f\xad]"  # C1, and the soft hyphen
+    rb"|(?<=\xc2)(?:\x9b[0-?]*[ -/]*[@-~]|[\x80-\x9f\xad])"  # C1, and the soft hyphen
     rb"|(?<=\xe2)(?:\x80[\x8b-\x8f\xa8-\xae]|\x81[\xa0-\xa9])|(?<=\xef)\xbb\xbf)"  # of no width, of direction
 )
 """Control sequences (ECMA-48; colours in JSON or source code, too) and what else takes no place on a screen."""
@@ -72,13 +74,13 @@ class Mask:
 
     def __init__(self, secrets: Iterable[str]) -> None:
         self.added: list[str] = []
-        self._values = {value for value in secrets if parts(value)}
-        self._search: list[re2._Regexp] | None = None
+        self._groups = [[value for value in {*secrets} if parts(value)]]
+        self._searches: list[list[re2._Regexp]] = []
 
     @property
     def longest(self) -> int:
         """More characters than anything that is masked as one has."""
-        return LONGEST_SPELLING * PIECE if self._values else 0
+        return LONGEST_SPELLING * PIECE
 
     def text(self, s: str) -> str:
         """`s` with `***` in the place of each secret."""
@@ -87,30 +89,40 @@ class Mask:
     def texts(self, messages: list[str]) -> list[str]:
         """The same for many lines at once, in the time of a few. It is `messages` itself where nothing was found."""
         joined = _BETWEEN.join(messages)
-        if "::add-mask" in joined:
-            return self._masked([self._asked(message) for message in messages])
-        return self._masked(messages, joined)
+        if "::add-mask" not in joined:
+            return self._masked(messages, joined)
+        masked: list[str] = []
+        waiting: list[str] = []
+        for message in messages:
+            if "::add-mask" not in message:
+                waiting.append(message)
+                continue
+            if any("::add-mask" not in before for before in waiting):
+                masked += self._masked(waiting)
+                waiting = []
+            waiting.append(_ASKS.sub(self._heeded, message))
+        return masked + self._masked(waiting)
 
     def add(self, value: str) -> None:
         """Masks `value` from now on, unless it is too short or too ordinary, or there were too many before."""
         room = len(self.added) < _MOST_ADDED and sum(map(len, self.added)) + len(value) <= _MOST_ADDED_CHARACTERS
-        if value not in self._values and room and parts(value):
-            self.added.append(value)
-            self._values.add(value)
-            self._search = None
+        if not room or not parts(value) or any(value in group for group in self._groups):
+            return
+        self.added.append(value)
+        if len(self._groups) == 1 or len(self._groups[-1]) >= _ADDED_TOGETHER:
+            self._groups.append([])
+        self._groups[-1].append(value)
+        del self._searches[len(self._groups) - 1 :]
 
-    def _asked(self, message: str) -> str:
-        """Heeds a line that asks for a mask; without the value, whatever that is and whoever only speaks of it."""
-        asks = _ASKS.match(message)
-        if asks is None:
-            return message
-        if _BEFORE.match(message):
-            self.add(_ESCAPED.sub(lambda escaped: unquote(escaped[0]), asks[2]).strip())
-        return asks[1] + HIDDEN
+    def _heeded(self, asks: re.Match[str]) -> str:
+        """A line that asks for a mask, or only speaks of it, without what is to be masked, whatever that is."""
+        if _BEFORE.fullmatch(asks[1]):
+            self.add(_ESCAPED.sub(lambda escaped: unquote(escaped[0]), asks[3]).strip())
+        return asks[1] + asks[2] + HIDDEN
 
     def _masked(self, messages: list[str], joined: str | None = None) -> list[str]:
         text = (joined if joined is not None else _BETWEEN.join(messages)).encode("utf-8", "surrogatepass")
-        spans = self._spans(text)
+        spans = self._spans(text) if any(self._groups) else []
         if not spans:
             return messages
         masked = b"".join(_without(text, spans)).decode("utf-8", "surrogatepass").split(_BETWEEN)
@@ -123,8 +135,6 @@ class Mask:
 
     def _spans(self, text: bytes) -> list[tuple[int, int]]:
         """Where secrets stand, in order, those that touch each other as one."""
-        if not self._values:
-            return []
         found = [*self._found(text)]
         if _HAS_UNSEEN.search(text):
             seen = _Seen(text)
@@ -133,17 +143,14 @@ class Mask:
 
     def _found(self, text: bytes) -> Iterator[tuple[int, int]]:
         """The longest at each place where one begins."""
-        for search in self._searches():
+        for group in self._groups[len(self._searches) :]:
+            self._searches.append([_search_for(b"|".join(some)) for some in _batches(patterns(group))])
+            re2.purge()  # what it keeps of patterns would be the secrets, for as long as the process lives
+        for search in chain.from_iterable(self._searches):
             found = search.search(text)
             while found:
                 yield found.span()
                 found = search.search(text, found.start() + 1)
-
-    def _searches(self) -> list[re2._Regexp]:
-        if self._search is None:
-            self._search = [_search_for(b"|".join(some)) for some in _batches(patterns(self._values))]
-            re2.purge()  # what it keeps of patterns would be the secrets, for as long as the process lives
-        return self._search
 
 
 class _Seen:

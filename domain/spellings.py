@@ -15,6 +15,7 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from itertools import pairwise
 from urllib.parse import quote
 
@@ -105,6 +106,7 @@ def _character(character: str, *, freely: bool) -> bytes:
     return _any_spelling(character)
 
 
+@lru_cache(maxsize=1024)
 def _any_spelling(character: str) -> bytes:
     number = ord(character)
     utf8 = character.encode("utf-8", "surrogatepass")
