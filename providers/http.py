@@ -19,8 +19,7 @@ import asyncio
 import contextlib
 import hashlib
 import time
-import zlib
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -42,6 +41,7 @@ from providers.answers import (
     wait_seconds,
     whole_seconds,
 )
+from providers.bodies import LineReader, Unreadable, decoded, lines_of, received
 from providers.breaker import Breaker, Breakers, Trouble
 from providers.budget import Budget, LocalBudget
 from providers.guarded import GuardedTransport
@@ -76,12 +76,9 @@ _WHY: dict[type[Exception], str] = {
     httpx.PoolTimeout: "too many calls are waiting here",
     httpx.LocalProtocolError: "the call cannot be sent",
 }
-_GZIP_OR_ZLIB = 47  # zlib's window bits: both headers are recognised
-_PART_BYTES = 64 * 1024
 
 Params = Mapping[str, str | int | bool | None]
 Content = bytes | AsyncIterable[bytes]
-LineReader = AsyncGenerator[bytes, None]
 
 
 @dataclass(frozen=True)
@@ -225,10 +222,10 @@ class Session:
         request = self._request(call, names, params, headers=headers)
         async with self._exchange(call, request) as response:
             failed = not response.is_success
-            answer = self._answer(call, response, await _received(response, call.max_bytes) if failed else b"")
+            answer = self._answer(call, response, await received(response, call.max_bytes) if failed else b"")
             await self._learn(call, answer)
             self._checked(call, answer)
-            async with contextlib.aclosing(_lines(_decoded(response), max_line_bytes)) as lines:
+            async with contextlib.aclosing(lines_of(decoded(response), max_line_bytes)) as lines:
                 yield lines
 
     @property
@@ -279,7 +276,7 @@ class Session:
         again = not last and not call.once and isinstance(request.stream, httpx.ByteStream)
         try:
             async with asyncio.timeout(call.seconds), self._exchange(call, request, again=again) as response:
-                answer = self._answer(call, response, await _received(response, call.max_bytes))
+                answer = self._answer(call, response, await received(response, call.max_bytes))
         except TimeoutError:
             why = f"nothing came within {call.seconds:g} s"
             self._failed(call, why)
@@ -299,7 +296,7 @@ class Session:
             try:
                 response = await self._http.transport.handle_async_request(request)
                 yield response
-            except _Unreadable as error:
+            except Unreadable as error:
                 assert response is not None  # noqa: S101 - nothing else reads a body
                 raise self._answer(call, response, b"").unusable(str(error)) from None
             except httpx.TransportError as error:
@@ -373,10 +370,6 @@ class _Broken(Exception):
     """The connection of a repeatable call broke."""
 
 
-class _Unreadable(Exception):
-    """A body that cannot be read, and why."""
-
-
 def fingerprint(*parts: str) -> str:
     """Names an account without telling its credential."""
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
@@ -389,46 +382,3 @@ def _segment(name: str, value: str) -> str:
             ErrorCode.INVALID_REQUEST, f"the {name} {value[:80]!r} is refused: it is no part of a path"
         )
     return quote(value, safe="/" if name.endswith("path") else "")
-
-
-async def _received(response: httpx.Response, max_bytes: int) -> bytes:
-    body = bytearray()
-    async with contextlib.aclosing(_decoded(response)) as parts:
-        async for part in parts:
-            body += part
-            if len(body) > max_bytes:
-                raise _Unreadable(f"more than {max_bytes} bytes")
-    return bytes(body)
-
-
-async def _decoded(response: httpx.Response) -> AsyncGenerator[bytes, None]:
-    """The body in small parts: unpacked by ourselves, since httpx unpacks a part of any size at once."""
-    encoding = response.headers.get("content-encoding", "identity").lower()
-    if encoding == "identity":
-        async for part in response.aiter_raw():
-            yield part
-        return
-    if encoding not in {"gzip", "deflate"}:
-        raise _Unreadable(f"encoded as {plain(encoding, 20)}, which was not asked for")
-    unpacker = zlib.decompressobj(wbits=_GZIP_OR_ZLIB)
-    try:
-        async for part in response.aiter_raw():
-            while part:
-                yield unpacker.decompress(part, _PART_BYTES)
-                part = unpacker.unconsumed_tail  # noqa: PLW2901 - what is left of it
-    except zlib.error:
-        raise _Unreadable("packed in a way that cannot be unpacked") from None
-
-
-async def _lines(parts: AsyncGenerator[bytes, None], longest: int) -> LineReader:
-    """Lines without their ends. Of one that is too long, the first bytes."""
-    line = bytearray()
-    async with contextlib.aclosing(parts):
-        async for part in parts:
-            first, *others = part.split(b"\n")
-            line += first[: longest - len(line)]
-            for other in others:
-                yield bytes(line).removesuffix(b"\r")
-                line = bytearray(other[:longest])
-    if line:
-        yield bytes(line)

@@ -93,6 +93,20 @@ def test_a_trial_that_was_given_up_leaves_room_for_another(breaker: Breaker, clo
     assert breaker.trouble is None
 
 
+def test_a_trial_that_goes_on_after_its_success_holds_nobody_up(breaker: Breaker, clock: Clock) -> None:
+    fail(breaker, THRESHOLD)
+    wait_out(breaker, clock)
+
+    with breaker.attempt():  # a stream, open for hours
+        breaker.succeeded()
+        fail(breaker, THRESHOLD)
+        wait_out(breaker, clock)
+        with breaker.attempt():
+            breaker.succeeded()
+
+    assert breaker.trouble is None
+
+
 def test_pauses_grow_up_to_a_bound(breaker: Breaker, clock: Clock) -> None:
     fail(breaker, THRESHOLD)
     pauses = []
