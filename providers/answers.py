@@ -162,8 +162,11 @@ def _is_limit(answer: Answer, text: str) -> bool:
 def wait_seconds(answer: Answer) -> float | None:
     """How long the provider asks us to wait, between our own bounds; with jitter."""
     asked_for = _retry_after(answer.headers.get("retry-after", ""))
+    # GitHub says when its hourly limit counts anew in every answer: that counts once nothing of it is left.
+    if asked_for is None and answer.headers.get("x-ratelimit-remaining", "0") == "0":
+        asked_for = _until_reset(answer.headers.get("x-ratelimit-reset", ""))
     if asked_for is None:
-        asked_for = _until_reset(answer.headers.get("x-ratelimit-reset", "")) or _body_reset(answer)
+        asked_for = _body_reset(answer)
     if asked_for is None:
         asked_for = _DEFAULT_WAIT.get(answer.status)
     return None if asked_for is None else bounded(asked_for)

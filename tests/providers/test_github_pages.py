@@ -776,6 +776,18 @@ async def test_a_limit_is_waited_for_and_ends_nothing(
     assert not github.runs
 
 
+async def test_the_hourly_limit_is_no_reason_to_wait_while_something_is_left_of_it(
+    github: GithubStandIn, provider: GithubPages
+) -> None:
+    headers = {"x-ratelimit-remaining": "4000", "x-ratelimit-reset": str(int(time.time()) + 3000)}
+    for status, body in ((403, b'{"message": "You have exceeded a secondary rate limit"}'), (502, b"")):
+        github.fault("status", "GET", status=status, headers=headers, body=body)
+        with pytest.raises(DeploymentError) as failed:
+            await provider.start_build(wanted())
+
+        assert (failed.value.retry_after_seconds or 0) <= 70
+
+
 async def test_a_repository_that_moved_says_so(github: GithubStandIn, provider: GithubPages) -> None:
     github.fault("status", status=301, headers={"location": f"{github.url}/repositories/1"}, body=b"{}")
 
