@@ -42,6 +42,7 @@ API_URL = "https://api.vercel.com"
 PAGES = 10
 CLOCK_SKEW = timedelta(minutes=10)
 CANCEL_SECONDS = 90
+GONE = frozenset({404, 410})
 PUBLISH_SECONDS = 90
 """How long one attempt waits; the next goes on where it stands."""
 UNDER_WAY = frozenset({"pending", "in-progress"})
@@ -105,12 +106,16 @@ class Vercel(Provider):
         """Whatever Vercel answers: what counts is what the deployment says afterwards."""
         api = Api(self._http, self._token, request)
         until = time.monotonic() + CANCEL_SECONDS
-        while not await self._has_ended(api, build):
-            if time.monotonic() >= until:
-                message = f"vercel has not stopped the deployment within {CANCEL_SECONDS} s"
-                raise DeploymentError(ErrorCode.UNAVAILABLE, message, retry_after_seconds=5)
-            await api.call(CANCEL, id=build.build_id)
+        while time.monotonic() < until:
+            deployment = await api.deployment(build.build_id)
+            if deployment is not None and (deployment.word == "READY" or verdict(deployment).final):
+                return
+            answer = await api.call(CANCEL, id=build.build_id)
+            if deployment is None and answer.status in GONE:
+                return
             await asyncio.sleep(self._pace.soonest)
+        message = f"vercel has not stopped the deployment within {CANCEL_SECONDS} s"
+        raise DeploymentError(ErrorCode.UNAVAILABLE, message, retry_after_seconds=5)
 
     async def publish_build(self, request: BuildRequest, build: Build) -> Publication:
         """Vercel publishes by itself, unless the project assigns no domains (as after a rollback): then promotes."""
@@ -193,20 +198,18 @@ class Vercel(Provider):
             params = {"skipAutoDetectionConfirmation": "1", "forceNew": force_new}
             try:
                 made = (await api.call(CREATE, params=params, json=body)).read(Deployment)
-            except Ambiguous:
-                found = await self._find(api, request)
+            except Ambiguous as unknown:
+                found = None
+                with contextlib.suppress(DeploymentError):
+                    found = await self._find(api, request)
                 if found is None:
-                    raise
+                    raise unknown from None
                 return found
             if made.meta.get(ID) == request.deployment_id:
                 return made.id
             # It gave back one that is alike, made for somebody else: nothing is new yet.
         message = f"vercel does not say whose deployment it made: {ID} is missing from its meta"
         raise DeploymentError(ErrorCode.BUILD_FAILED, message)
-
-    async def _has_ended(self, api: Api, build: Build) -> bool:
-        deployment = await api.deployment(build.build_id)
-        return deployment is None or deployment.word == "READY" or verdict(deployment).final
 
     async def _deployment(self, api: Api, build: Build) -> Deployment:
         deployment = await api.deployment(build.build_id)

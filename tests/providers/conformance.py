@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from domain.errors import ErrorCode
+from domain.errors import DeploymentError, ErrorCode
 from domain.ids import uuid7
 from providers.base import FINAL_STAGES, MOST_LINES, Build, BuildNews, BuildRequest, Capability, Provider
 
@@ -103,6 +103,19 @@ class ProviderConformance:
 
         assert first.deployment_url
         assert (first.deployment_url, first.preview_urls) == (again.deployment_url, again.preview_urls)
+
+    async def test_an_earlier_build_is_made_live_again_or_that_is_refused(
+        self, provider: Provider, well: BuildRequest
+    ) -> None:
+        build = await provider.start_build(well)
+        await told(provider, well, build)
+        published = await provider.publish_build(well, build)
+
+        if Capability.REPOINT in provider.capabilities:
+            assert (await provider.repoint(well, build)).deployment_url == published.deployment_url
+        else:
+            with pytest.raises(DeploymentError):
+                await provider.repoint(well, build)
 
     async def test_a_report_reads_only(self, provider: Provider, well: BuildRequest) -> None:
         build = await provider.start_build(well)

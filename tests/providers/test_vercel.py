@@ -17,6 +17,7 @@ from providers.http import Options
 from providers.vercel.follow import Pace
 from providers.vercel.provider import Vercel
 from tests.providers.conformance import ProviderConformance, messages, told
+from tests.providers.stand_in import Fault
 from tests.providers.vercel_stand_in import LINES, PROJECT, TOKEN, Made, VercelStandIn
 from tests.servers import eventually
 
@@ -267,6 +268,17 @@ async def test_however_often_an_answer_is_lost_there_is_one_deployment(
     assert list(server.made) == [build.build_id]
 
 
+class NotAtFirst(Fault):
+    """Lets one call through before it happens."""
+
+    seen = False
+
+    def fits(self, method: str, path: str) -> bool:
+        first = super().fits(method, path) and not self.seen
+        self.seen = self.seen or first
+        return super().fits(method, path) and not first
+
+
 async def test_an_unknown_outcome_is_looked_up_at_once_and_waited_for(vercel: Vercel, server: VercelStandIn) -> None:
     server.fault("lost", "POST", "/v13/deployments")
     assert (await vercel.start_build(asked_for("frozen"))).build_id in server.made
@@ -278,6 +290,14 @@ async def test_an_unknown_outcome_is_looked_up_at_once_and_waited_for(vercel: Ve
 
     assert unknown.value.retryable
     assert (unknown.value.retry_after_seconds or 0) >= 10
+
+    server.fault("lost", "POST", "/v13/deployments")
+    lists = len(server.asked("GET", "/v7/"))
+    server.faults += [NotAtFirst("status", "GET", "/v7/", times=1)]
+    with pytest.raises(DeploymentError) as unknown:
+        await vercel.start_build(asked_for("frozen"))
+    assert len(server.asked("GET", "/v7/")) == lists + 2
+    assert (unknown.value.retry_after_seconds or 0) >= 10, "also when the look-up fails"
 
 
 async def test_a_deployment_of_somebody_else_is_not_taken_for_ours(vercel: Vercel, server: VercelStandIn) -> None:
@@ -662,6 +682,17 @@ async def test_a_report_has_the_build_time_the_address_and_the_warnings(vercel: 
         "vercel warns about the domains: slow_dns wait for it",
         "vercel skipped the build",
     ]
+
+
+async def test_a_deployment_that_is_not_found_yet_is_canceled_all_the_same(
+    vercel: Vercel, server: VercelStandIn
+) -> None:
+    request, build, made = await frozen(vercel, server)
+    server.fault("status", "GET", "/v13/", times=2, status=404, body=b"{}")
+
+    await vercel.cancel_build(request, build)
+
+    assert made.word == "CANCELED"
 
 
 async def test_a_cancel_that_vercel_refuses_is_asked_until_it_has_ended(vercel: Vercel, server: VercelStandIn) -> None:
