@@ -28,7 +28,8 @@ RUN ln -s ../lib/node_modules/npm/bin/npm-cli.js /usr/local/bin/npm \
  && ln -s ../lib/node_modules/npm/bin/npx-cli.js /usr/local/bin/npx \
  && groupadd --gid 10001 headway \
  && useradd --uid 10001 --gid headway --create-home --shell /usr/sbin/nologin headway \
- && install --directory --owner=headway --group=headway --mode=0700 /var/lib/headway /var/lib/headway/releases
+ && install --directory --owner=headway --group=headway --mode=0700 /var/lib/headway \
+    /var/lib/headway/releases /var/lib/headway/archive
 COPY --from=install /opt/headway /opt/headway
 COPY --chmod=755 ops/keep.sh /opt/headway/bin/keep
 USER 10001:10001

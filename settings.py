@@ -1,5 +1,6 @@
 """What the environment says about the service (`HEADWAY_…`). Read by the entry points alone, handed down as values."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -42,9 +43,35 @@ class Settings(BaseSettings):
     )
     keep_releases: int = Field(default=10, description="per environment")
     keep_days: int = 30
+
+    log_archive: str | None = Field(default=None, description="a directory that exists, or s3://bucket/prefix")
+    log_archive_endpoint: str | None = Field(default=None, description="of a bucket that is not at AWS")
+    log_archive_region: str | None = None
+    log_archive_access_key: str | None = Field(default=None, description="without one: the role of the machine")
+    log_archive_secret_key: SecretStr | None = None
+    log_archive_days: int = Field(default=365, ge=0, description="age at which an archived log is deleted")
+    log_keep_days: int = Field(default=30, ge=0, description="age at which a log leaves the database")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @field_validator("worker_roles", mode="before")
     @classmethod
     def _split(cls, roles: object) -> object:
         return frozenset(role.strip() for role in roles.split(",")) if isinstance(roles, str) else roles
+
+    @field_validator("log_archive")
+    @classmethod
+    def _place(cls, place: str | None) -> str | None:
+        if place and not re.fullmatch(r"s3://[^/]+(/.*)?|(?!\w+://).*", place):
+            raise ValueError("expected a directory, or s3://bucket or s3://bucket/prefix")
+        return place or None
+
+    @property
+    def log_archive_access(self) -> dict[str, str | None]:
+        """How a bucket is reached."""
+        secret = self.log_archive_secret_key
+        return {
+            "endpoint": self.log_archive_endpoint,
+            "region": self.log_archive_region,
+            "access_key": self.log_archive_access_key,
+            "secret_key": None if secret is None else secret.get_secret_value(),
+        }

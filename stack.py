@@ -36,6 +36,7 @@ SEARCH_ATTRIBUTES = ("HeadwayProject", "HeadwayEnvironment", "HeadwayProvider", 
 ATTEMPTS = 5
 """Starts of a part that has never been ready until it is given up: a stack killed just now may still hold its files."""
 READY_SECONDS = 60
+ARCHIVE = "archive"
 MAX_LOG_BYTES = 10 * 1024 * 1024
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)
@@ -276,7 +277,8 @@ class Stack:
 
     async def start(self) -> None:
         began = time.monotonic()
-        (self.data_dir / "logs").mkdir(exist_ok=True)
+        for name in ("logs", ARCHIVE):
+            (self.data_dir / name).mkdir(exist_ok=True)
         self._file.unlink(missing_ok=True)
         self._console.print(f"Starting the local stack in {self.data_dir}")
         for part in self._parts():
@@ -381,6 +383,7 @@ class Stack:
             "PYTHONUNBUFFERED": "1",
             "HEADWAY_DATA_DIR": str(self.data_dir),
             "HEADWAY_DATABASE_URL": said["databaseUrl"],
+            "HEADWAY_LOG_ARCHIVE": os.environ.get("HEADWAY_LOG_ARCHIVE", str(self.data_dir / ARCHIVE)),
             "HEADWAY_TEMPORAL_ADDRESS": said["temporalAddress"],
             "HEADWAY_TEMPORAL_NAMESPACE": said["temporalNamespace"],
             "HEADWAY_TEMPORAL_UI_URL": said["temporalUiUrl"],

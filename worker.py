@@ -20,7 +20,7 @@ from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
 from temporalio.worker import Worker
 
 from activities.builds import BuildActivities
-from activities.maintenance import MaintenanceActivities
+from activities.maintenance import LogActivities, MaintenanceActivities
 from activities.records import RecordActivities
 from api import own_log
 from domain.errors import DeploymentError
@@ -29,7 +29,9 @@ from providers.internal.edge import Edge
 from providers.internal.limits import Retention
 from providers.internal.provider import Internal
 from settings import Settings
+from store.archive import LogArchive
 from store.database import Database, migrate_patiently
+from store.log_upkeep import Keep, LogUpkeep
 from store.logs import LogStore
 from store.outbox import Outbox
 from store.progress import ProgressStore
@@ -37,7 +39,7 @@ from store.seal import Sealer
 from workflows.control import DeploymentWorkflows, connect
 from workflows.deployment import DeploymentWorkflow
 from workflows.dispatch import Dispatcher
-from workflows.maintenance import CleanUpWorkflow, schedule_clean_up
+from workflows.maintenance import CleanUpWorkflow, KeepLogsWorkflow, schedule_clean_up, schedule_log_upkeep
 from workflows.plan import BUILD_QUEUE, TASK_QUEUE
 
 THROTTLE = timedelta(seconds=1)
@@ -52,13 +54,13 @@ RESTORE_SECONDS = 2.0
 _log = structlog.get_logger()
 
 
-def record_worker(client: Client, records: RecordActivities) -> Worker:
+def record_worker(client: Client, records: RecordActivities, logs: LogActivities) -> Worker:
     """Decides and keeps the records."""
     return _worker(
         client,
         TASK_QUEUE,
-        workflows=[DeploymentWorkflow, CleanUpWorkflow],
-        activities=[records.wait_in_line, records.finish],
+        workflows=[DeploymentWorkflow, CleanUpWorkflow, KeepLogsWorkflow],
+        activities=[records.wait_in_line, records.finish, logs.keep_logs],
     )
 
 
@@ -129,16 +131,20 @@ async def _workers(
 ) -> list[Worker]:
     sealer = Sealer(settings.secret_keys.get_secret_value())
     progress = ProgressStore(database, sealer)
+    archive = LogArchive(settings.log_archive, **settings.log_archive_access) if settings.log_archive else None
+    logs = LogStore(database, sealer, archive)
     workers = []
     if "workflows" in settings.worker_roles:
-        workers.append(record_worker(client, RecordActivities(progress)))
+        upkeep = LogUpkeep(database, logs, archive, Keep(settings.log_keep_days, settings.log_archive_days))
+        workers.append(record_worker(client, RecordActivities(progress, logs), LogActivities(upkeep)))
+        await schedule_log_upkeep(client)
         control = DeploymentWorkflows(settings.temporal_address, settings.temporal_namespace)
         await parts.enter_async_context(_running(Dispatcher(Outbox(database), control).run()))
     if "builds" in settings.worker_roles:
         task_queue = own_queue(settings.data_dir)
         internal = internal_provider(settings, task_queue)
         providers: Mapping[str, Provider] = {internal.name: internal}
-        builds = BuildActivities(providers, progress, LogStore(database, sealer))
+        builds = BuildActivities(providers, progress, logs)
         workers += build_workers(client, task_queue, builds, MaintenanceActivities(providers))
         await schedule_clean_up(client, task_queue)
         await parts.enter_async_context(_running(_keep_sites(internal)))

@@ -18,6 +18,7 @@ from api.routes import deployments, events, logs, operations, projects, tokens
 from api.services import ProviderEntry, Services
 from providers import registry
 from settings import Settings
+from store.archive import LogArchive
 from store.database import Database, migrate_patiently
 from store.deployments import DeploymentStore
 from store.events import EventStore
@@ -99,6 +100,7 @@ def _services(settings: Settings) -> Services:
     url = settings.database_url.get_secret_value()
     database = Database(url, settings.database_pool_size)
     sealer = Sealer(settings.secret_keys.get_secret_value())
+    archive = LogArchive(settings.log_archive, **settings.log_archive_access) if settings.log_archive else None
     limiter = TriggerLimiter(database, settings.trigger_limit)
     page = _temporal_page(settings)
     tokens_store = TokenStore(database, sealer)
@@ -108,7 +110,7 @@ def _services(settings: Settings) -> Services:
         projects=ProjectStore(database, sealer),
         deployments=DeploymentStore(database, sealer, limiter, page),
         events=EventStore(database, page),
-        logs=LogStore(database, sealer),
+        logs=LogStore(database, sealer, archive),
         tokens=tokens_store,
         passes=Passes(tokens_store),
         limiter=limiter,

@@ -140,6 +140,16 @@ def test_the_edge_reads_releases_where_the_builder_writes_them() -> None:
     assert f"releases:{written}:ro" in SERVICES["edge"]["volumes"]
 
 
+def test_old_logs_are_read_by_the_api_where_the_worker_writes_them() -> None:
+    places = {environment_of(service, new_env())["HEADWAY_LOG_ARCHIVE"] for service in ("api", "worker")}
+    (place,) = places
+    assert f"archive:{place}" in SERVICES["worker"]["volumes"]
+    assert f"archive:{place}:ro" in SERVICES["api"]["volumes"]
+    made = re.search(r"install --directory --owner=headway (?:.|\n)*?(?=COPY)", (ROOT / "Dockerfile").read_text())
+    assert made is not None
+    assert place in made[0].split()
+
+
 def test_the_admin_socket_is_of_builder_and_edge_alone() -> None:
     socket = Path(SERVICES["builder"]["environment"]["HEADWAY_EDGE_ADMIN_URL"].removeprefix("unix/"))
     mounting = {

@@ -115,6 +115,14 @@ def test_a_ready_stack_is_described_for_other_tools(local: Up) -> None:
     assert fsync == ("on",)
 
 
+def test_api_and_worker_are_told_the_same_archive_of_logs(local: Up) -> None:
+    archive = local.data_dir / "archive"
+    assert archive.is_dir()
+    for part in ("api", "worker"):
+        environment = Path(f"/proc/{local.said['pids'][part]}/environ").read_bytes().split(b"\0")
+        assert f"HEADWAY_LOG_ARCHIVE={archive}".encode() in environment
+
+
 def test_search_attributes_are_registered(local: Up) -> None:
     program = Path(sys.executable).with_name("temporal")
     listed = subprocess.run(
