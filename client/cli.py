@@ -12,7 +12,7 @@ import typer
 
 from client import show
 from client.client import DeploymentsClient
-from client.command import Json, calling, console, request, write_json, write_line
+from client.command import Json, calling, console, request, warn, write_json, write_line
 from client.follow import relay, watch
 from client.project_commands import env_app, project_app
 from domain.configuration import ConfigurationChange
@@ -69,6 +69,7 @@ def retry(
 def _begin(start: Callable[[DeploymentsClient], Awaitable[Deployment]], *, follow: bool, as_json: bool) -> None:
     async def work(client: DeploymentsClient) -> int:
         begun = await start(client)
+        warn(begun.warnings)
         if follow:
             ended = await (relay(client, begun) if as_json else watch(client, begun, console))
             return show.EXIT_CODE_OF[ended.status]

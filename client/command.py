@@ -56,6 +56,12 @@ def write_json(found: Wire | Sequence[Wire]) -> None:
     sys.stdout.write(json.dumps(document, indent=2) + "\n")
 
 
+def warn(warnings: Sequence[str] | None) -> None:
+    """Beside the answer, which programs read."""
+    for warning in warnings or ():
+        errors.print(f"warning: {warning}", style="yellow", markup=False)
+
+
 def write_line(name: str, document: Wire) -> None:
     """One line of JSON lines, at once."""
     sys.stdout.write(json.dumps({name: _document(document)}) + "\n")

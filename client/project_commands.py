@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from client import show
-from client.command import Json, calling, console, request, write_json
+from client.command import Json, calling, console, request, warn, write_json
 from domain.configuration import ConfigurationChange
 from domain.errors import DeploymentError, ErrorCode
 from domain.page import PageRequest
@@ -65,6 +65,7 @@ def create_project(
         concurrency=concurrency,
     )
     made = calling(lambda client: client.create_project(wanted))
+    warn(made.warnings)
     write_json(made) if as_json else console.print(show.plain(made.id))
 
 
@@ -124,6 +125,7 @@ def create_environment(
         CreateEnvironmentRequest, name=name, type=kind, concurrency=concurrency, is_default=default or None
     )
     made = calling(lambda client: client.create_environment(project, wanted))
+    warn(made.warnings)
     write_json(made) if as_json else console.print(show.plain(made.id))
 
 

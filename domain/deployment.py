@@ -81,6 +81,9 @@ class Deployment(Wire):
     version: int = Field(description="counts every change; what the ETag says")
     links: DeploymentLinks
     logs: list[str] | None = Field(default=None, description="the last 20 lines, in lists with includeLogs")
+    warnings: list[str] | None = Field(
+        default=None, description="to a trigger or retry: secrets it runs with that will not be masked in logs, and why"
+    )
 
     @property
     def ended(self) -> bool:

@@ -4,6 +4,7 @@ Rule: the list is plain words of build output. What is not in here is masked, ho
 """
 
 import re
+from collections.abc import Mapping
 
 MIN_LENGTH = 6
 
@@ -58,3 +59,10 @@ def unmasked_reason(value: str) -> str | None:
     one_character = len(set(value) - {" "}) == 1
     ordinary = one_character or value.casefold() in _ORDINARY or _SHAPES.fullmatch(value)
     return "too ordinary" if ordinary else None
+
+
+def unmasked_warnings(secrets: Mapping[str, str | None]) -> list[str] | None:
+    """A sentence for each secret that will not be masked, with its name alone; None when there is none."""
+    reasons = {name: unmasked_reason(value) for name, value in sorted(secrets.items()) if value is not None}
+    warnings = [f"secret {name} will not be masked in logs: it is {why}" for name, why in reasons.items() if why]
+    return warnings or None

@@ -44,6 +44,9 @@ class Project(Wire):
     created_at: Timestamp
     updated_at: Timestamp
     version: int
+    warnings: list[str] | None = Field(
+        default=None, description="secrets that were just set and will not be masked in logs, and why"
+    )
 
 
 class Environment(Wire):
@@ -62,6 +65,9 @@ class Environment(Wire):
     created_at: Timestamp
     updated_at: Timestamp
     version: int
+    warnings: list[str] | None = Field(
+        default=None, description="secrets that were just set and will not be masked in logs, and why"
+    )
 
 
 class CreateProjectRequest(Request):

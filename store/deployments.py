@@ -19,6 +19,7 @@ from domain.deployment import (
 )
 from domain.errors import DeploymentError, ErrorCode
 from domain.ids import uuid7
+from domain.ordinary import unmasked_warnings
 from domain.page import Page, PageRequest
 from domain.result import DeploymentResult
 from domain.source import check_source_ref, is_commit
@@ -277,7 +278,8 @@ class DeploymentStore:
             ref=row["source_ref"],
         )
         await write_event(connection, row)
-        return self._read(row)
+        secrets = opened_secrets(row, self._sealer, f"deployment {row['id']}")
+        return self._read(row).model_copy(update={"warnings": unmasked_warnings(secrets)})
 
 
 async def _queue_seconds(connection: Connection, row: Row) -> float | None:

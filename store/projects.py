@@ -1,6 +1,6 @@
 """Projects and their environments: defaults of what a deployment runs with. Secrets are sealed beside them."""
 
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import orjson
@@ -11,6 +11,7 @@ from sqlalchemy import select
 from domain.configuration import HIDDEN, ConfigurationChange, merge
 from domain.errors import DeploymentError, ErrorCode
 from domain.ids import uuid7
+from domain.ordinary import unmasked_warnings
 from domain.page import Page, PageRequest
 from domain.project import (
     CreateEnvironmentRequest,
@@ -31,6 +32,8 @@ from store.seal import Sealer
 from store.tables import EnvironmentRow, ProjectRow
 
 DEFAULT_ENVIRONMENT = "production"
+
+Answer = TypeVar("Answer", Project, Environment)
 _UPDATED = ("name", "repository_url", "concurrency", "cancel_running", "provider_settings")
 
 
@@ -55,7 +58,7 @@ class ProjectStore:
             production = CreateEnvironmentRequest(name=DEFAULT_ENVIRONMENT, type="production", is_default=True)
             await _insert(connection, self._environment_columns(request.id, production), "environments", "")
             await audit.record(connection, actor, "project.create", request.id, request.id)
-            return self._project(row)
+            return _warned(self._project(row), request.configuration)
 
         async with self._database.transaction() as connection:
             return await once(connection, idempotent, Project, self._sealer, make)
@@ -92,7 +95,7 @@ class ProjectStore:
             key = _repository_key(columns.get("repository_url", row["repository_url"]))
             row = await _update(connection, "projects", row["id"], {**columns, "repository_key": key})
             await audit.record(connection, actor, "project.update", project_id, project_id, fields=sorted(columns))
-            return self._project(row)
+            return _warned(self._project(row), change.configuration)
 
     async def create_environment(
         self,
@@ -111,7 +114,7 @@ class ProjectStore:
             columns = self._environment_columns(project_id, request)
             row = await _insert(connection, columns, "environments", f"the environment {request.name} exists")
             await audit.record(connection, actor, "environment.create", project_id, str(row["id"]), name=request.name)
-            return self._environment(row)
+            return _warned(self._environment(row), request.configuration)
 
         async with self._database.transaction() as connection:
             return await once(connection, idempotent, Environment, self._sealer, make)
@@ -148,7 +151,7 @@ class ProjectStore:
             await audit.record(
                 connection, actor, "environment.update", row["project_id"], str(row["id"]), fields=fields
             )
-            return self._environment(row)
+            return _warned(self._environment(row), change.configuration)
 
     def _project_columns(self, request: CreateProjectRequest) -> dict[str, Any]:
         row: Row = {"configuration": {}, "secrets": None}
@@ -251,6 +254,11 @@ def _push_rules(rules: list[PushRule]) -> Jsonb:
 def _repository_key(url: str | None) -> str | None:
     """What pushes to the project's repository are found by."""
     return url and repository_key(url)
+
+
+def _warned(answer: Answer, change: ConfigurationChange | None) -> Answer:
+    """What the caller has just set and will not find masked. It is said once: neither stored nor an event."""
+    return answer.model_copy(update={"warnings": unmasked_warnings(change.secret_layer() if change else {})})
 
 
 def _said(change: UpdateProjectRequest | UpdateEnvironmentRequest, *names: str) -> dict[str, Any]:

@@ -61,8 +61,9 @@ async def end(process: asyncio.subprocess.Process) -> Ended:
 
 @pytest.fixture
 async def headway(service: Service, tmp_path: Path) -> Headway:
-    async def call(*arguments: str) -> Ended:
-        return await run(*arguments, directory=tmp_path, HEADWAY_API_URL=service.url, HEADWAY_TOKEN=service.token)
+    async def call(*arguments: str, **environment: str) -> Ended:
+        known = {"HEADWAY_API_URL": service.url, "HEADWAY_TOKEN": service.token}
+        return await run(*arguments, directory=tmp_path, **known, **environment)
 
     return call
 
@@ -150,6 +151,14 @@ async def test_people_read_tables_and_lines(
     assert again.output.strip() != deployment.id
     assert "git.example.org" in (await headway("project", "show", "site")).output
     assert "production" in (await headway("env", "list", "-p", "site")).output
+
+
+async def test_who_sets_a_secret_that_will_not_be_masked_is_warned_beside_the_answer(headway: Headway) -> None:
+    made = await headway("project", "create", "site", "--secret", "PIN", PIN="4711")
+    assert (made.code, made.output) == (0, "site\n")
+    assert made.errors == "warning: secret PIN will not be masked in logs: it is shorter than 6 characters\n"
+    deployed = await headway("deploy", "--project", "site", "--ref", "main")
+    assert (deployed.code, deployed.errors) == (0, made.errors)
 
 
 @pytest.mark.parametrize(
