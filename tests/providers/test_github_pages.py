@@ -4,11 +4,12 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from typing import Any
 
 import pytest
+import yaml
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
@@ -18,10 +19,12 @@ from providers.breaker import Breaker, Breakers
 from providers.github_pages.credentials import App
 from providers.github_pages.pace import Pace
 from providers.github_pages.provider import GithubPages
+from providers.github_pages.words import CONCLUSIONS, PAGES, PAGES_WAITS, WAITS
 from providers.http import Options
+from tests.drawings import ROOT
 from tests.providers.conformance import ProviderConformance, messages, told
 from tests.providers.conftest import build_request
-from tests.providers.github_stand_in import OWNER, REPO, WORKFLOW, GithubStandIn, PageBuild, Run, commit_id, log
+from tests.providers.github_stand_in import INPUTS, OWNER, REPO, WORKFLOW, GithubStandIn, PageBuild, Run, commit_id, log
 
 QUICK = Pace(poll=0.01, looks=(0.01, 0.01, 0.02), find=0.2, gone=0.1, log=0.2, pages=0.2, force=0.1)
 SETTINGS = {"owner": OWNER, "repo": REPO, "mode": "workflow", "workflow": WORKFLOW}
@@ -47,8 +50,10 @@ async def github() -> AsyncIterator[GithubStandIn]:
 async def pages_of(github: GithubStandIn, **options: Any) -> AsyncIterator[GithubPages]:
     net = Options(allow_private_addresses=True, breakers=Patient())
     provider = GithubPages(api_url=github.url, options=net, **{"token": TOKEN, "pace": QUICK, **options})
-    yield provider
-    await provider.close()
+    try:
+        yield provider
+    finally:
+        await provider.close()
 
 
 @pytest.fixture
@@ -356,6 +361,24 @@ async def test_a_long_log_is_resumed_at_its_line(github: GithubStandIn, provider
     again = await Deployed(provider, ended.request, full[1].cursor).to_its_end()
 
     assert again.lines == ended.lines[ended.lines.index("line 2000") :]
+
+
+async def test_jobs_beside_each_other_are_told_once_from_any_cursor() -> None:
+    class Beside(GithubStandIn):
+        def _jobs_of(self, run: Run) -> list[dict[str, Any]]:
+            over = run.phase > 2
+            return [
+                self._job(run, "build", 0, "success" if over else None, steps=["Checkout", "Build"], ended=2 * over),
+                self._job(run, "deploy", 1, "success", steps=["Deploy"], ended=1),
+            ]
+
+    async with Beside().running() as github, pages_of(github) as provider:
+        ended = await deployed(provider, wanted())
+        before: list[str] = []
+        for part in ended.news[:-1]:
+            before += messages([part])
+            rest = await Deployed(provider, ended.request, part.cursor).to_its_end()
+            assert sorted(before + rest.lines) == sorted(ended.lines)
 
 
 async def test_a_log_that_is_not_there_yet_is_waited_for(github: GithubStandIn, provider: GithubPages) -> None:
@@ -854,14 +877,35 @@ async def test_polls_of_what_has_not_changed_are_not_counted(github: GithubStand
     request = wanted("endless")
     build = await provider.start_build(request)
     heard = 0
-    async for _ in provider.follow_build(request, build, ""):
-        heard += 1
-        if heard == 40:
-            break
+    async with aclosing(provider.follow_build(request, build, "")) as all_news:
+        async for _ in all_news:
+            heard += 1
+            if heard == 40:
+                break
 
     asked = github.asked("GET", r"/runs/\d+$")
     assert len(asked) > 5
     assert all("if-none-match" in request.headers for request in asked[1:])
+
+
+# What is written about it
+
+
+def test_the_example_is_a_workflow_that_takes_what_we_send() -> None:
+    text = (ROOT / "examples/github-pages/.github/workflows/deploy.yml").read_text()
+    workflow = yaml.safe_load(text)
+
+    assert set(workflow[True]["workflow_dispatch"]["inputs"]) == INPUTS  # YAML reads `on` as true
+    assert "${{ inputs.deployment_id }}" in workflow["run-name"]
+    assert workflow["jobs"]["build"]["steps"][0]["with"]["ref"] == "${{ inputs.ref }}"
+    assert workflow["jobs"]["deploy"]["permissions"] == {"pages": "write", "id-token": "write"}
+
+
+@pytest.mark.parametrize("words", [CONCLUSIONS, WAITS, PAGES, PAGES_WAITS])
+def test_every_word_is_in_the_document(words: dict[str, Any]) -> None:
+    text = (ROOT / "docs/github-pages.md").read_text()
+
+    assert [word for word in words if word and f"`{word}`" not in text] == []
 
 
 # Builds from a branch
