@@ -1,5 +1,7 @@
 """A line of a deployment's log, what a reader may ask for, and what a follower hands over."""
 
+from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -24,23 +26,29 @@ class LogLevel(StrEnum):
         return levels[levels.index(self) :]
 
 
-class _Line(Wire):
+@dataclass(slots=True)
+class LogLine:
+    """What a provider says, before it has a number. A level that it does not tell is recognised on the way in.
+
+    There are millions of them: so not a model, which takes twice the time and five times the memory.
+    """
+
+    timestamp: datetime
+    message: str
+    step: str | None = None
+    source: LogSource = "build"
+    metadata: dict[str, Any] | None = None
+    level: LogLevel | None = None
+
+
+class DeploymentLog(Wire):
+    """A stored line. `id` is its sequence number within the deployment, from 1, gapless."""
+
     timestamp: Timestamp
     message: str
     step: str | None = None
     source: LogSource = "build"
     metadata: dict[str, Any] | None = None
-
-
-class LogLine(_Line):
-    """What a provider says, before it has a number. A level that it does not tell is recognised on the way in."""
-
-    level: LogLevel | None = None
-
-
-class DeploymentLog(_Line):
-    """A stored line. `id` is its sequence number within the deployment, from 1, gapless."""
-
     id: str = Field(pattern=r"^[1-9][0-9]*$")
     deployment_id: str
     level: LogLevel = LogLevel.INFO

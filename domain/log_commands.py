@@ -13,7 +13,7 @@ from domain.log_text import plain, readable
 
 WORDS = ("section_",)
 STARTS = r"::|##\[|--- |\+\+\+ |~~~ "
-"""Every line with a command has one of these words somewhere, or begins like that."""
+"""Every line with a command has one of these somewhere, or begins like that: patterns of RE2."""
 
 _GITHUB = re.compile(r"\s*+::([A-Za-z-]+)(?: ([^:]*(?::(?!:)[^:]*)*))?::(.*)", re.DOTALL)
 _GITHUB_PRINTED = re.compile(r"\s*+##\[([A-Za-z-]+)(?: ([^\]]*))?\](.*)", re.DOTALL)

@@ -96,9 +96,9 @@ _LEVEL = re.compile(
     _BEFORE + "(?:" + "|".join(f"(?P<{level}>{'|'.join(patterns)})" for level, patterns in LEVELS.items()) + ")"
 )
 
-WORDS = ("error", "warn", "fail", "exception", "panic", "sh: ", ".go:", "undefined ref")
+WORDS = ("error", "warn", "fail", "exception", "panic", "sh: ", r"\.go:", "undefined ref")
 STARTS = r"\[?(?:debug|trace|fatal|critical)|[ew]:|e  |err[:_]|npm err|caused by|make|gmake|ninja"
-"""Every line with a level has one of these words somewhere, or begins like that: all of it in small letters."""
+"""Every line with a level has one of these somewhere, or begins like that: patterns of RE2, whatever the case."""
 
 
 def level_of(text: str) -> LogLevel | None:

@@ -1,6 +1,7 @@
 """The last step: the ending is recorded first, then the log is merged, and nothing about that hinders the ending."""
 
 import asyncio
+from datetime import UTC, datetime
 
 import pytest
 from temporalio.testing import ActivityEnvironment
@@ -39,7 +40,7 @@ class Bench:
         request = TriggerDeploymentRequest(project_id="shop", source_ref="main")
         self.deployment_id = (await self.deployments.trigger(request, "ada")).answer.id
         for number in range(10):
-            line = LogLine.model_validate({"timestamp": "2026-01-01T00:00:00Z", "message": f"line {number + 1}"})
+            line = LogLine(datetime(2026, 1, 1, tzinfo=UTC), f"line {number + 1}")
             batch = LogBatch(stream="build", after=str(number or ""), cursor=str(number + 1), lines=[line])
             await self.logs.append(self.deployment_id, batch)
         return self

@@ -1,5 +1,6 @@
 """Trigger, list, cancel, retry and result over HTTP; the worker's part is written by its own store."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -54,7 +55,7 @@ async def test_the_environment_may_be_named_and_must_be_the_projects(api: Api, s
 async def test_a_list_is_filtered_sorted_and_shows_the_end_of_logs(api: Api, site: dict[str, Any]) -> None:
     first = await trigger(api)
     second = await trigger(api, sourceRef="v1", force=True)
-    lines = [LogLine.model_validate({"timestamp": "2026-01-01T00:00:00Z", "message": "done"})]
+    lines = [LogLine(datetime(2026, 1, 1, tzinfo=UTC), "done")]
     await api.services.logs.append(first["id"], LogBatch(stream="build", after="", cursor="1", lines=lines))
 
     async def ids(query: str) -> list[str]:

@@ -1,13 +1,14 @@
 """Logs in pages, as a download and searched."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from domain.log import LogBatch, LogLine
+from domain.log import LogBatch, LogLevel, LogLine
 from tests.api.conftest import Api
 
-LEVELS = ("debug", "info", "warn", "error")
+LEVELS = tuple(LogLevel)
 
 
 @pytest.fixture
@@ -15,13 +16,11 @@ async def deployment_id(api: Api, site: dict[str, Any]) -> str:
     """A deployment with ten lines, of rising level and by turns of two steps."""
     made = await api.make("/v1/deployments", {"projectId": "site", "sourceRef": "main"})
     lines = [
-        LogLine.model_validate(
-            {
-                "timestamp": f"2026-01-01T00:00:{number:02}Z",
-                "level": LEVELS[number % 4],
-                "message": f"line {number} 100%",
-                "step": ("build", "publish")[number % 2],
-            }
+        LogLine(
+            timestamp=datetime(2026, 1, 1, 0, 0, number, tzinfo=UTC),
+            level=LEVELS[number % 4],
+            message=f"line {number} 100%",
+            step=("build", "publish")[number % 2],
         )
         for number in range(1, 11)
     ]
@@ -86,7 +85,7 @@ async def test_a_download_has_every_line_with_its_time(api: Api, deployment_id: 
 
 async def test_a_search_goes_over_all_deployments_of_the_project(api: Api, deployment_id: str) -> None:
     other = (await api.make("/v1/deployments", {"projectId": "site", "sourceRef": "main", "force": True}))["id"]
-    lines = [LogLine.model_validate({"timestamp": "2026-01-02T00:00:00Z", "message": "line of another"})]
+    lines = [LogLine(datetime(2026, 1, 2, tzinfo=UTC), "line of another")]
     await api.services.logs.append(other, LogBatch(stream="build", after="", cursor="1", lines=lines))
     address, met = "/v1/projects/site/logs/search?q=line&limit=4&since=2026-01-01T00:00:02Z", []
     while address:

@@ -5,6 +5,7 @@ import contextlib
 import json
 import time
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -36,10 +37,7 @@ async def deployment_id(live: Api) -> str:
 
 async def write(api: Api, deployment_id: str, first: int, last: int) -> None:
     """Lines `first` to `last`."""
-    lines = [
-        LogLine.model_validate({"timestamp": "2026-01-01T00:00:00Z", "message": f"line {number}\u2028"})
-        for number in range(first, last + 1)
-    ]
+    lines = [LogLine(datetime(2026, 1, 1, tzinfo=UTC), f"line {number}\u2028") for number in range(first, last + 1)]
     after = str(first - 1) if first > 1 else ""
     await api.services.logs.append(deployment_id, LogBatch(stream="build", after=after, cursor=str(last), lines=lines))
 

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -61,5 +62,5 @@ async def shop(projects: ProjectStore) -> Project:
     return (await projects.create_project(request, "ada")).answer
 
 
-def line(message: str, **fields: object) -> LogLine:
-    return LogLine.model_validate({"timestamp": datetime.now(UTC), "message": message, **fields})
+def line(message: str, **fields: Any) -> LogLine:
+    return LogLine(**{"timestamp": datetime.now(UTC), "message": message, **fields})
