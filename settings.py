@@ -29,6 +29,11 @@ class Settings(BaseSettings):
         default=None, description="a token with every scope, kept from the first start on"
     )
 
+    github_webhook_secret: SecretStr | None = Field(default=None, description="two, parted by a comma, in a rotation")
+    gitlab_webhook_secret: SecretStr | None = Field(default=None, description="a secret token, or whsec_… to sign with")
+    netlify_webhook_secret: SecretStr | None = None
+    vercel_webhook_secret: SecretStr | None = None
+
     worker_roles: Annotated[frozenset[Role], NoDecode] = frozenset(("workflows", "builds"))
     worker_metrics_address: str | None = Field(default=None, description="host:port of the worker's Prometheus page")
     edge_admin_url: str = "http://127.0.0.1:2019"

@@ -31,14 +31,18 @@ from providers.internal.provider import Internal
 from settings import Settings
 from store.archive import LogArchive
 from store.database import Database, migrate_patiently
+from store.deployments import DeploymentStore
+from store.limits import TriggerLimiter
 from store.log_upkeep import Keep, LogUpkeep
 from store.logs import LogStore
 from store.outbox import Outbox
 from store.progress import ProgressStore
+from store.pushes import PushStore
 from store.seal import Sealer
+from store.webhooks import WebhookStore
 from workflows.control import DeploymentWorkflows, connect
 from workflows.deployment import DeploymentWorkflow
-from workflows.dispatch import Dispatcher
+from workflows.dispatch import Dispatcher, WebhookCourier
 from workflows.maintenance import CleanUpWorkflow, KeepLogsWorkflow, schedule_clean_up, schedule_log_upkeep
 from workflows.plan import BUILD_QUEUE, TASK_QUEUE
 
@@ -50,6 +54,7 @@ GRACE = timedelta(seconds=2)
 CONNECT_PAUSE_SECONDS = 0.5
 MAX_BUILDS_FOLLOWED = 200
 RESTORE_SECONDS = 2.0
+FORGET_SECONDS = 3600.0
 
 _log = structlog.get_logger()
 
@@ -139,7 +144,11 @@ async def _workers(
         workers.append(record_worker(client, RecordActivities(progress, logs), LogActivities(upkeep)))
         await schedule_log_upkeep(client)
         control = DeploymentWorkflows(settings.temporal_address, settings.temporal_namespace)
-        await parts.enter_async_context(_running(Dispatcher(Outbox(database), control).run()))
+        outbox = Outbox(database)
+        deployments = DeploymentStore(database, sealer, TriggerLimiter(database, settings.trigger_limit))
+        webhooks = WebhookCourier(outbox, PushStore(database, deployments), control)
+        await parts.enter_async_context(_running(Dispatcher(outbox, control, webhooks).run()))
+        await parts.enter_async_context(_running(_forget_webhooks(WebhookStore(database, sealer))))
     if "builds" in settings.worker_roles:
         task_queue = own_queue(settings.data_dir)
         internal = internal_provider(settings, task_queue)
@@ -149,6 +158,16 @@ async def _workers(
         await schedule_clean_up(client, task_queue)
         await parts.enter_async_context(_running(_keep_sites(internal)))
     return workers
+
+
+async def _forget_webhooks(webhooks: WebhookStore) -> None:
+    """Removes those that nobody needs any more."""
+    while True:
+        try:
+            await webhooks.forget()
+        except DeploymentError as error:
+            _log.warning("old webhooks stay for now", reason=error.message)
+        await asyncio.sleep(FORGET_SECONDS)
 
 
 async def _keep_sites(internal: Internal) -> None:

@@ -14,9 +14,10 @@ from api.limits import RateLimitHeaders
 from api.metrics import Metrics
 from api.middleware import BodyLimit, Observed
 from api.passes import Passes
-from api.routes import deployments, events, logs, operations, projects, tokens
+from api.routes import deployments, events, logs, operations, projects, tokens, webhooks
 from api.services import ProviderEntry, Services
 from providers import registry
+from providers.webhooks import senders
 from settings import Settings
 from store.archive import LogArchive
 from store.database import Database, migrate_patiently
@@ -27,16 +28,27 @@ from store.listener import Listener
 from store.logs import LogStore
 from store.outbox import Outbox
 from store.projects import ProjectStore
+from store.pushes import PushStore
 from store.seal import Sealer
 from store.tokens import TokenStore
+from store.webhooks import WebhookStore
 from workflows.control import DeploymentWorkflows
+from workflows.dispatch import WebhookCourier
 
 PROVIDERS = tuple(
     ProviderEntry(name=provider.name, capabilities=sorted(provider.capabilities), configured=True)
     for provider in registry.ALL
 )
 
-ROUTERS = (projects.router, deployments.router, logs.router, events.router, tokens.router, operations.router)
+ROUTERS = (
+    projects.router,
+    deployments.router,
+    logs.router,
+    events.router,
+    tokens.router,
+    operations.router,
+    webhooks.router,
+)
 ROUTES = [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
 
 VERSION = "1.0.0"
@@ -105,10 +117,12 @@ def _services(settings: Settings) -> Services:
     page = _temporal_page(settings)
     tokens_store = TokenStore(database, sealer)
     workflows = DeploymentWorkflows(settings.temporal_address, settings.temporal_namespace)
+    deployment_store = DeploymentStore(database, sealer, limiter, page)
+    outbox = Outbox(database)
     return Services(
         database=database,
         projects=ProjectStore(database, sealer),
-        deployments=DeploymentStore(database, sealer, limiter, page),
+        deployments=deployment_store,
         events=EventStore(database, page),
         logs=LogStore(database, sealer, archive),
         tokens=tokens_store,
@@ -116,11 +130,25 @@ def _services(settings: Settings) -> Services:
         limiter=limiter,
         listener=Listener(url),
         workflows=workflows,
-        delivery=Delivery(workflows, Outbox(database)),
+        delivery=Delivery(workflows, outbox, WebhookCourier(outbox, PushStore(database, deployment_store), workflows)),
+        webhooks=WebhookStore(database, sealer),
+        webhook_secrets=_webhook_secrets(settings),
         providers=PROVIDERS,
         metrics=Metrics(),
         background=Background(),
     )
+
+
+def _webhook_secrets(settings: Settings) -> dict[str, list[str]]:
+    said = {
+        "github": settings.github_webhook_secret,
+        "gitlab": settings.gitlab_webhook_secret,
+        "netlify": settings.netlify_webhook_secret,
+        "vercel": settings.vercel_webhook_secret,
+    }
+    return {
+        sender: senders.secrets_of(secret.get_secret_value() if secret else None) for sender, secret in said.items()
+    }
 
 
 def _temporal_page(settings: Settings) -> str | None:

@@ -44,14 +44,14 @@ def body_of(model: type[Model], *, optional: bool = False) -> Callable[[Request]
         if optional and not text:
             text = b"{}"
         else:
-            _check_type(request)
-        document = _plain(_parsed(text), "")
+            check_type(request)
+        document = _plain(parsed(text), "")
         return Received(_validated(model, orjson.dumps(document)), document)
 
     return read
 
 
-def _check_type(request: Request) -> None:
+def check_type(request: Request) -> None:
     header = Message()
     header["Content-Type"] = request.headers.get("content-type", "")
     subtype = header.get_content_subtype()
@@ -59,7 +59,7 @@ def _check_type(request: Request) -> None:
         raise Refused(415, "the body's Content-Type is not accepted; accepted: application/json")
 
 
-def _parsed(text: bytes) -> Any:
+def parsed(text: bytes) -> Any:
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:

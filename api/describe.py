@@ -24,6 +24,7 @@ LISTED: tuple[Code, ...] = (ErrorCode.INVALID_REQUEST,)
 
 _BY_CAUSE = {
     400: "the body is not JSON, or a header cannot be read",
+    408: "the body did not come in time",
     413: "the body is too large",
     415: "the body's Content-Type is not application/json",
 }

@@ -12,12 +12,12 @@ from domain.errors import DeploymentError, ErrorCode
 from domain.project import Environment, Project
 from domain.token import Token
 
-_PROJECT_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+PROJECT_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
 def check_project(caller: Token, project_id: str) -> str:
     """`project_id`, when it could be one and the caller reaches it."""
-    if not _PROJECT_ID.fullmatch(project_id) or not caller.reaches(project_id):
+    if not PROJECT_ID.fullmatch(project_id) or not caller.reaches(project_id):
         raise _missing(ErrorCode.PROJECT_NOT_FOUND, "project", project_id)
     return project_id
 

@@ -1,5 +1,6 @@
 """What the routes work with, put together once by `api.app` and handed to them by FastAPI's dependencies."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -19,6 +20,7 @@ from store.listener import Listener
 from store.logs import LogStore
 from store.projects import ProjectStore
 from store.tokens import TokenStore
+from store.webhooks import WebhookStore
 from workflows.control import DeploymentWorkflows
 
 
@@ -44,6 +46,8 @@ class Services:
     workflows: DeploymentWorkflows
     delivery: Delivery
     providers: tuple[ProviderEntry, ...]
+    webhooks: WebhookStore
+    webhook_secrets: Mapping[str, list[str]]
     metrics: Metrics
     background: Background
 

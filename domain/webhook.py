@@ -45,10 +45,17 @@ class Delivery(Wire):
     push: Push | None = None
 
 
-class Hint(Wire):
-    """News for a deployment: how many webhooks came since the hint before, and what the last one was."""
+class News(Wire):
+    """Webhooks about one deployment that its workflow has not been told of; `kind` is that of the last one."""
 
     deployment_id: str
+    webhook_ids: list[str]
+    kind: str
+
+
+class Hint(Wire):
+    """What the workflow is told of them."""
+
     count: int
     kind: str
 

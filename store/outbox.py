@@ -1,11 +1,15 @@
-"""What was accepted and has not reached Temporal yet: workflows to start, cancels to deliver."""
+"""What was accepted and has not reached Temporal yet: workflows to start, cancels to deliver, news of webhooks."""
 
 from domain.deployment import Deployment
+from domain.webhook import News
 from store.database import Database
 from store.rows import deployment_of
 
 _SETTLED = "interval '1 second'"
 """The API delivers at once after its commit; what is older than this it could not deliver."""
+
+_PAUSE = "make_interval(secs => 1 + signals / 20)"
+"""Between two signals to one workflow: never less than a second, and in a day no more than a history can take."""
 
 
 class Outbox:
@@ -56,4 +60,31 @@ class Outbox:
     async def mark_canceled(self, deployment_id: str) -> None:
         await self._database.fetch_all(
             "update deployments set cancel_delivered_at = now() where id = %(id)s returning id", {"id": deployment_id}
+        )
+
+    async def claim_news(self, limit: int = 50) -> list[News]:
+        """What webhooks have brought for workflows that may be signalled now; nobody else is given the same."""
+        rows = await self._database.fetch_all(
+            "with waiting as (select deployment_id, array_agg(id::text) as webhook_ids,"
+            " (array_agg(kind order by received_at desc))[1] as kind"
+            " from webhooks left join webhook_signals using (deployment_id)"
+            " where state = 'pending' and deployment_id is not null"
+            f" and (signalled_at is null or signalled_at < now() - {_PAUSE})"
+            " group by deployment_id order by min(received_at) limit %(limit)s),"
+            " claimed as (insert into webhook_signals (deployment_id, signals, signalled_at)"
+            " select deployment_id, 1, now() from waiting order by deployment_id"
+            " on conflict (deployment_id) do update set signals = webhook_signals.signals + 1, signalled_at = now()"
+            f" where webhook_signals.signalled_at < now() - {_PAUSE.replace('signals', 'webhook_signals.signals')}"
+            " returning deployment_id)"
+            " select deployment_id::text, webhook_ids, kind from waiting join claimed using (deployment_id)",
+            {"limit": limit},
+        )
+        return [News.model_validate(row) for row in rows]
+
+    async def mark_told_news(self, news: list[News]) -> None:
+        ids = [webhook_id for one in news for webhook_id in one.webhook_ids]
+        await self._database.fetch_all(
+            "update webhooks set state = 'applied', settled_at = now()"
+            " where id = any(%(ids)s::uuid[]) and state = 'pending' returning id",
+            {"ids": ids},
         )

@@ -21,6 +21,7 @@ from store.database import Connection, Database, Row, execute
 from store.projects import opened_secrets
 from store.rows import NOT_WAITING, change, deployment_of, deployment_row
 from store.seal import Sealer
+from store.webhooks import match_parked
 
 WORKER = "headway"
 """Who the audit names for what no person did."""
@@ -63,6 +64,8 @@ class ProgressStore:
                 row = await _move(connection, row, status)
                 columns |= _waits_for_provider(row, waiting)
                 row = await _note(connection, row, columns)
+                if "build_id" in columns:
+                    await match_parked(connection, row)
             return deployment_of(row, None)
 
     async def wait_for_provider(self, deployment_id: str, reason: str) -> None:
@@ -162,9 +165,7 @@ def _as_it_was(row: Row, ending: Ending) -> Ending:
 
 
 async def _write_result(connection: Connection, deployment: Deployment, ending: Ending) -> None:
-    cursor = await execute(
-        connection, "select lines from logs where deployment_id = %(id)s", {"id": deployment.id}
-    )
+    cursor = await execute(connection, "select lines from logs where deployment_id = %(id)s", {"id": deployment.id})
     counted = await cursor.fetchone()
     result = DeploymentResult(
         deployment_id=deployment.id,

@@ -1,10 +1,10 @@
 """How the rest of the service reaches workflows: start one, cancel one. Durable once Temporal has answered."""
 
 import asyncio
-from collections.abc import Awaitable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowHandle
 from temporalio.common import Priority, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.exceptions import WorkflowAlreadyStartedError
@@ -13,6 +13,7 @@ from temporalio.service import RetryConfig, RPCError, RPCStatusCode
 
 from domain.deployment import Deployment, workflow_id
 from domain.errors import DeploymentError, ErrorCode
+from domain.webhook import Hint, News
 from workflows.deployment import DeploymentWorkflow
 from workflows.plan import TASK_QUEUE, plan_of
 from workflows.search import attributes_of
@@ -23,6 +24,7 @@ _BRIEF = RetryConfig(max_retries=3, max_elapsed_time_millis=1500)
 """A connected client would otherwise try for 9 s before it says that the server is away."""
 
 Answer = TypeVar("Answer")
+Handle = WorkflowHandle[Any, Any]
 
 
 class DeploymentWorkflows:
@@ -51,7 +53,7 @@ class DeploymentWorkflows:
         Raises:
             DeploymentError: unavailable.
         """
-        await self._ask(self._cancel(deployment_id, reason))
+        await self._ask(self._tell(deployment_id, lambda handle: handle.cancel(reason=reason)))
 
     async def grant_lane(self, deployment_id: str) -> None:
         """Tells the workflow that its turn may have come; one that is closed is left alone.
@@ -59,7 +61,16 @@ class DeploymentWorkflows:
         Raises:
             DeploymentError: unavailable.
         """
-        await self._ask(self._grant_lane(deployment_id))
+        await self._ask(self._tell(deployment_id, lambda handle: handle.signal(DeploymentWorkflow.lane_granted)))
+
+    async def hint(self, news: News) -> None:
+        """Shows the workflow what webhooks have brought; one that is closed is left alone.
+
+        Raises:
+            DeploymentError: unavailable.
+        """
+        hint = Hint(count=len(news.webhook_ids), kind=news.kind)
+        await self._ask(self._tell(news.deployment_id, lambda handle: handle.signal(DeploymentWorkflow.webhook, hint)))
 
     async def ping(self) -> None:
         """Raises DeploymentError (unavailable) when Temporal does not answer."""
@@ -82,18 +93,10 @@ class DeploymentWorkflows:
             static_details=f"deployment `{deployment.id}`, triggered by {deployment.triggered_by}",
         )
 
-    async def _cancel(self, deployment_id: str, reason: str) -> None:
+    async def _tell(self, deployment_id: str, what: Callable[[Handle], Awaitable[None]]) -> None:
         handle = (await self._connected()).get_workflow_handle(workflow_id(deployment_id))
         try:
-            await handle.cancel(reason=reason)
-        except RPCError as error:
-            if error.status is not RPCStatusCode.NOT_FOUND:
-                raise
-
-    async def _grant_lane(self, deployment_id: str) -> None:
-        handle = (await self._connected()).get_workflow_handle(workflow_id(deployment_id))
-        try:
-            await handle.signal(DeploymentWorkflow.lane_granted)
+            await what(handle)
         except RPCError as error:
             if error.status is not RPCStatusCode.NOT_FOUND:
                 raise

@@ -21,6 +21,7 @@ with workflow.unsafe.imports_passed_through():
     from domain.errors import RETRYABLE, ErrorCode
     from domain.result import BuildReport, DeploymentWarning, Failure
     from domain.states import Status
+    from domain.webhook import Hint
     from workflows.guard import Guard, shielded, to_its_end
     from workflows.plan import BUILD_QUEUE, DeploymentPlan
     from workflows.policies import (
@@ -54,6 +55,9 @@ class DeploymentWorkflow:
         self._deadline: asyncio.Timeout | None = None
         self._told = False
         self._in_line = plan.in_line
+        self._status: Status | None = None
+        self._hints = 0
+        self._last_hint: str | None = None
 
     @workflow.run
     async def run(self, _: DeploymentPlan) -> str:
@@ -86,6 +90,13 @@ class DeploymentWorkflow:
     def lane_granted(self) -> None:
         """The lane may be this deployment's now: a hint, the record decides."""
         self._told = True
+
+    @workflow.signal
+    def webhook(self, hint: Hint) -> None:
+        """The provider told that there is news. It moves nothing: who follows the build asks the provider."""
+        self._hints += hint.count
+        self._last_hint = hint.kind
+        self._describe()
 
     async def _wait_in_line(self, guard: Guard) -> None:
         """Returns when the lane is this deployment's."""
@@ -208,9 +219,16 @@ class DeploymentWorkflow:
     def _show(self, status: Status) -> None:
         """What operators see in Temporal's UI."""
         workflow.upsert_search_attributes([STATUS.value_set(str(status))])
+        self._status = status
+        self._describe()
+
+    def _describe(self) -> None:
         own = f"/v1/deployments/{self._plan.deployment_id}"
-        build = f"\n\nbuild `{self._build.build_id}`" if self._build else ""
-        workflow.set_current_details(f"**{status}**{build}\n\nlog: `{own}/logs` · result: `{own}/result`")
+        build = f"build `{self._build.build_id}`" if self._build else ""
+        hints = f"webhooks: {self._hints}, last `{self._last_hint}`" if self._hints else ""
+        status = f"**{self._status}**" if self._status else ""
+        parts = [status, build, hints, f"log: `{own}/logs` · result: `{own}/result`"]
+        workflow.set_current_details("\n\n".join(part for part in parts if part))
 
     def _canceled(self) -> Ending:
         failure = Failure(code=ErrorCode.CANCELED, message="canceled on request", phase=self._phase(), retryable=True)

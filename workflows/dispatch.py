@@ -7,6 +7,7 @@ import structlog
 
 from domain.deployment import Deployment
 from domain.errors import DeploymentError
+from domain.webhook import News
 from workflows.control import DeploymentWorkflows
 
 EVERY_SECONDS = 1.0
@@ -23,14 +24,41 @@ class Undelivered(Protocol):
     async def mark_started(self, deployment_id: str) -> None: ...
     async def mark_canceled(self, deployment_id: str) -> None: ...
     async def mark_told(self, deployment_id: str) -> None: ...
+    async def claim_news(self) -> list[News]: ...
+    async def mark_told_news(self, news: list[News]) -> None: ...
+
+
+class Pushes(Protocol):
+    """The store's pushes."""
+
+    async def trigger_due(self) -> list[Deployment]: ...
+
+
+class WebhookCourier:
+    """Brings on what webhooks have brought, each thing once, however many do so."""
+
+    def __init__(self, outbox: Undelivered, pushes: Pushes, workflows: DeploymentWorkflows) -> None:
+        self._outbox = outbox
+        self._pushes = pushes
+        self._workflows = workflows
+
+    async def deliver(self) -> None:
+        """Raises DeploymentError (unavailable); what was not delivered is there for the next time."""
+        for deployment in await self._pushes.trigger_due():
+            await self._workflows.start(deployment)
+            await self._outbox.mark_started(deployment.id)
+        while news := await self._outbox.claim_news():
+            await asyncio.gather(*(self._workflows.hint(one) for one in news))
+            await self._outbox.mark_told_news(news)
 
 
 class Dispatcher:
     """Any number may run: starting twice is starting once, and so is canceling."""
 
-    def __init__(self, outbox: Undelivered, workflows: DeploymentWorkflows) -> None:
+    def __init__(self, outbox: Undelivered, workflows: DeploymentWorkflows, webhooks: WebhookCourier) -> None:
         self._outbox = outbox
         self._workflows = workflows
+        self._webhooks = webhooks
 
     async def run(self) -> None:
         """Until it is canceled."""
@@ -43,6 +71,7 @@ class Dispatcher:
 
     async def deliver(self) -> None:
         """Raises DeploymentError (unavailable) when Temporal or the database is away; the next round goes on."""
+        await self._webhooks.deliver()
         for deployment in await self._outbox.not_started():
             await self._workflows.start(deployment)
             await self._outbox.mark_started(deployment.id)
