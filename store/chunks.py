@@ -1,9 +1,9 @@
 """Chunks: many lines of a log as one row. What a chunk holds, how it is written and read, and where it may come from.
 
 A chunk's head can be asked by SQL: which lines, which times, and the sets of levels, sources and steps in it. Its data
-is one zstd frame: four bytes (how long the columns are), the columns as JSON, and the messages joined by line feeds. A
-column is written as runs, `[[how often, …], [value, …]]`, since neighbours mostly agree; times are written as the steps
-from one to the next.
+is one zstd frame: four bytes (how long the columns are), the columns as JSON, and the messages joined by line feeds.
+Times are written as the steps from one to the next, another column as runs, `[[how often, …], [value, …]]`, since
+neighbours mostly agree.
 
 Rules: a chunk does not know its number in the log until it is stored. Messages hold no NUL, which stands in the joined
 text for a line feed inside a message. Times are kept to the millisecond, as they are written on the wire.
@@ -14,13 +14,13 @@ from bisect import bisect_right
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
-from functools import cached_property, reduce
+from functools import cached_property
 from itertools import accumulate, chain, groupby, pairwise, repeat
-from operator import or_
 from typing import Any, Protocol, get_args
 
 import orjson
 import zstandard
+from pydantic import TypeAdapter
 
 from domain.log import DeploymentLog, LogFilter, LogLevel, LogLine, LogSource
 
@@ -34,17 +34,16 @@ MOST_BYTES = 1_048_576
 LIVE_EFFORT = 3
 MERGED_EFFORT = 9
 
-LEVELS = tuple(LogLevel)
-SOURCES: tuple[LogSource, ...] = get_args(LogSource)
 OUTER_STEP = "outerStep"
 """A group inside a step is a step of its own; its lines keep the step around it in their metadata under this name."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
-_BIT_OF_LEVEL = {level: 1 << number for number, level in enumerate(LEVELS)}
-_BIT_OF_SOURCE = {source: 1 << number for number, source in enumerate(SOURCES)}
-_LEVEL_OF_BIT = {bit: level for level, bit in _BIT_OF_LEVEL.items()}
-_SOURCE_OF_BIT = {bit: source for source, bit in _BIT_OF_SOURCE.items()}
+_BITS = {
+    "levels": {str(level): 1 << number for number, level in enumerate(LogLevel)},
+    "sources": {source: 1 << number for number, source in enumerate(get_args(LogSource))},
+}
+_LOGS = TypeAdapter(list[DeploymentLog])
 _LENGTH = 4
 _COLOUR = re.compile(rb"\x1b\[[0-9;:]{0,64}m")
 
@@ -94,11 +93,11 @@ class Choice:
 
     @property
     def levels(self) -> int | None:
-        return None if self.wanted.level is None else sum(_BIT_OF_LEVEL[level] for level in self.wanted.level.and_above)
+        return None if self.wanted.level is None else _set("levels", self.wanted.level.and_above)
 
     @property
     def source(self) -> int | None:
-        return None if self.wanted.source is None else _BIT_OF_SOURCE[self.wanted.source]
+        return None if self.wanted.source is None else _set("sources", [self.wanted.source])
 
     @property
     def since(self) -> datetime | None:
@@ -137,12 +136,12 @@ class Archive(Protocol):
 
 @dataclass(slots=True)
 class Columns:
-    """Lines column by column, as they are written. Times in milliseconds; levels and sources as their bits."""
+    """Lines column by column. Times in milliseconds, messages as they are written."""
 
     times: list[int] = field(default_factory=list)
-    levels: list[int] = field(default_factory=list)
+    levels: list[str] = field(default_factory=list)
     steps: list[str | None] = field(default_factory=list)
-    sources: list[int] = field(default_factory=list)
+    sources: list[str] = field(default_factory=list)
     metadata: list[Metadata] = field(default_factory=list)
     messages: list[bytes] = field(default_factory=list)
 
@@ -159,19 +158,13 @@ _COLUMNS = tuple(entry.name for entry in fields(Columns))
 
 def columns_of(lines: Sequence[LogLine]) -> Columns:
     """A line without a level is of level info."""
-    bits = _BIT_OF_LEVEL
-    default = bits[LogLevel.INFO]
     return Columns(
-        times=[
-            passed
-            for moment, same in groupby(line.timestamp for line in lines)
-            for passed in repeat(milliseconds(moment), sum(1 for _ in same))
-        ],
-        levels=[default if line.level is None else bits[line.level] for line in lines],
+        times=[milliseconds(line.timestamp) for line in lines],
+        levels=[line.level or LogLevel.INFO for line in lines],
         steps=[line.step for line in lines],
-        sources=[_BIT_OF_SOURCE[line.source] for line in lines],
+        sources=[line.source for line in lines],
         metadata=[line.metadata for line in lines],
-        messages=[_written(line.message) for line in lines],
+        messages=_written([line.message for line in lines]),
     )
 
 
@@ -198,8 +191,8 @@ def pack(columns: Columns, effort: int, first_line: int = 1) -> Chunk:
         last_line=first_line + count - 1,
         began=_moment(min(columns.times)),
         ended=_moment(max(columns.times)),
-        levels=_union(document["levels"][1]),
-        sources=_union(document["sources"][1]),
+        levels=_set("levels", document["levels"][1]),
+        sources=_set("sources", document["sources"][1]),
         steps=sorted(steps),
         bytes=len(text) - count + 1,
         codec="zstd",
@@ -224,7 +217,7 @@ class Lines:
 
     @cached_property
     def times(self) -> list[int]:
-        return list(accumulate(self._expanded("times"), initial=self._document["base"]))[1:]
+        return list(accumulate(self._document["times"], initial=self._document["base"]))[1:]
 
     @cached_property
     def plain(self) -> bytes:
@@ -254,19 +247,22 @@ class Lines:
     def logs(self, deployment_id: str, indexes: Iterable[int]) -> list[DeploymentLog]:
         """These lines as they are handed out."""
         levels, steps, sources, metadata = map(self._expanded, ("levels", "steps", "sources", "metadata"))
-        return [
-            DeploymentLog(
-                id=str(self.first_line + index),
-                deployment_id=deployment_id,
-                timestamp=_moment(self.times[index]),
-                message=_read(self.messages[index]),
-                level=_LEVEL_OF_BIT[levels[index]],
-                step=steps[index],
-                source=_SOURCE_OF_BIT[sources[index]],
-                metadata=metadata[index],
-            )
-            for index in indexes
-        ]
+        first, messages, times = self.first_line, self.messages, self.times
+        return _LOGS.validate_python(
+            [
+                {
+                    "id": str(first + index),
+                    "deployment_id": deployment_id,
+                    "timestamp": _moment(times[index]),
+                    "message": _read(messages[index]),
+                    "level": levels[index],
+                    "step": steps[index],
+                    "source": sources[index],
+                    "metadata": metadata[index],
+                }
+                for index in indexes
+            ]
+        )
 
     def last(self, deployment_id: str, count: int) -> list[DeploymentLog]:
         return self.logs(deployment_id, range(max(self.count - count, 0), self.count))
@@ -287,12 +283,17 @@ def milliseconds(moment: datetime) -> int:
 
 
 def _moment(passed: int) -> datetime:
-    return _EPOCH + timedelta(milliseconds=passed)
+    return datetime.fromtimestamp(passed / 1000, UTC)
 
 
-def _written(message: str) -> bytes:
+def _written(messages: list[str]) -> list[bytes]:
+    if not messages:
+        return []
+    text = "\n".join(messages)
+    if "\x00" in text or text.count("\n") >= len(messages):
+        text = "\n".join(message.replace("\x00", "").replace("\n", "\x00") for message in messages)
     # What is half a character (a lone surrogate) has no UTF-8 and is a question mark from here on.
-    return message.encode(errors="replace").replace(b"\x00", b"").replace(b"\n", b"\x00")
+    return text.encode(errors="replace").split(b"\n")
 
 
 def _read(message: bytes) -> str:
@@ -304,7 +305,7 @@ def _document(columns: Columns) -> dict[str, Any]:
     return {
         "count": len(columns.messages),
         "base": base,
-        "times": _runs([after - before for before, after in pairwise([base, *columns.times])]),
+        "times": [after - before for before, after in pairwise([base, *columns.times])],
         "levels": _runs(columns.levels),
         "steps": _runs(columns.steps),
         "sources": _runs(columns.sources),
@@ -319,8 +320,8 @@ def _runs(values: list[Any]) -> tuple[list[int], list[Any]]:
     return [count for _, count in found], [value for value, _ in found]
 
 
-def _union(bits: Iterable[int]) -> int:
-    return reduce(or_, bits, 0)
+def _set(column: str, words: Iterable[str]) -> int:
+    return sum(_BITS[column][str(word)] for word in set(words))
 
 
 def _from_zstd(data: bytes) -> tuple[dict[str, Any], bytes]:
@@ -331,15 +332,8 @@ def _from_zstd(data: bytes) -> tuple[dict[str, Any], bytes]:
 
 def _from_json(data: bytes) -> tuple[dict[str, Any], bytes]:
     """A list of `[milliseconds, level, step, source, metadata, message]`: what migration 0003 makes of rows."""
-    times, levels, steps, sources, metadata, messages = zip(*orjson.loads(data), strict=True)
-    columns = Columns(
-        times=list(times),
-        levels=[_BIT_OF_LEVEL[LogLevel(level)] for level in levels],
-        steps=list(steps),
-        sources=[_BIT_OF_SOURCE[source] for source in sources],
-        metadata=list(metadata),
-        messages=[_written(message) for message in messages],
-    )
+    times, levels, steps, sources, metadata, messages = map(list, zip(*orjson.loads(data), strict=True))
+    columns = Columns(times, levels, steps, sources, metadata, _written(messages))
     return _document(columns), b"\n".join(columns.messages)
 
 

@@ -41,7 +41,12 @@ class Database:
             timeout=5,
             open=False,
             connection_class=psycopg.AsyncConnection[DictRow],
-            kwargs={"row_factory": dict_row, "connect_timeout": 5, "application_name": "headway"},
+            kwargs={
+                "row_factory": dict_row,
+                "connect_timeout": 5,
+                "application_name": "headway",
+                "autocommit": True,  # a transaction is begun where one is asked for
+            },
             check=AsyncConnectionPool.check_connection,
         )
 
@@ -59,24 +64,34 @@ class Database:
         await self.close()
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Connection]:
-        """One transaction: committed at the end of the block, rolled back when it raises.
+    async def connection(self) -> AsyncIterator[Connection]:
+        """A connection on which each statement is a transaction of its own, without the way to and fro of both ends.
 
         Raises:
             DeploymentError: unavailable, when the database is out of reach or ends the connection.
         """
         try:
-            async with self._pool.connection() as connection, connection.transaction():
+            async with self._pool.connection() as connection:
                 yield connection
         except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
             raise unavailable(error) from error
 
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """One transaction: committed at the end of the block, rolled back when it raises.
+
+        Raises:
+            DeploymentError: unavailable, as above.
+        """
+        async with self.connection() as connection, connection.transaction():
+            yield connection
+
     async def fetch_one(self, statement: str, parameters: dict[str, Any] | None = None) -> Row | None:
-        async with self.transaction() as connection:
+        async with self.connection() as connection:
             return await (await execute(connection, statement, parameters)).fetchone()
 
     async def fetch_all(self, statement: str, parameters: dict[str, Any] | None = None) -> list[Row]:
-        async with self.transaction() as connection:
+        async with self.connection() as connection:
             return await (await execute(connection, statement, parameters)).fetchall()
 
     async def ping(self) -> None:

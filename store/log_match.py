@@ -84,11 +84,11 @@ class Matcher:
         return bytes(map(min, *tests)) if len(tests) > 1 else tests[0] if tests else None
 
     def _columns(self) -> Iterator[tuple[str, Callable[[Any], bool]]]:
-        levels, source = self.choice.levels, self.choice.source
-        if levels is not None:
-            yield "levels", lambda bit: bit & levels != 0
+        level, source = self.wanted.level, self.wanted.source
+        if level is not None:
+            yield "levels", level.and_above.__contains__
         if source is not None:
-            yield "sources", lambda bit: bit == source
+            yield "sources", lambda value: value == source
 
     @staticmethod
     def _step(step: str) -> Iterator[tuple[str, Callable[[Any], bool]]]:

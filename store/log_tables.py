@@ -8,11 +8,13 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import date, datetime, timedelta
+from typing import Any
 
 import psycopg
 
+from domain.log import LogBatch
 from store.chunks import HEAD_COLUMNS, MERGED_LINES, Choice, Chunk, ChunkSource, Head
-from store.database import Connection, Database, Row, execute
+from store.database import CHANNEL, Connection, Database, Row, execute
 
 LIVE = "log_chunks_live"
 MERGED = "log_chunks"
@@ -46,10 +48,10 @@ class Log:
 LOG_COLUMNS = tuple(entry.name for entry in fields(Log))
 
 
-async def find_log(connection: Connection, deployment_id: str, *, lock: bool = False) -> Log | None:
+async def find_log(connection: Connection, deployment_id: str) -> Log | None:
     cursor = await execute(
         connection,
-        f"select {', '.join(LOG_COLUMNS)} from logs where deployment_id = %(id)s{' for update' if lock else ''}",
+        f"select {', '.join(LOG_COLUMNS)} from logs where deployment_id = %(id)s",
         {"id": deployment_id},
     )
     row = await cursor.fetchone()
@@ -60,7 +62,7 @@ class StoredChunks:
     """The chunks of one log in the database; `archived` is where they are once they have been archived."""
 
     def __init__(
-        self, database: Database, deployment_id: str, day: date, archived: Callable[[Log], ChunkSource]
+        self, database: Database, deployment_id: str, day: date, archived: Callable[[str | None], ChunkSource]
     ) -> None:
         self._database = database
         self._deployment_id = deployment_id
@@ -71,14 +73,20 @@ class StoredChunks:
         """No connection is held between two batches."""
         size = _FIRST_CHUNKS if choice.before is None else min(choice.before - choice.after, MERGED_LINES)
         while True:
-            async with self._database.transaction() as connection:
-                batch = await fetch_chunks(connection, self._deployment_id, self._day, choice, size)
-                # Asked afterwards: what was archived by now may have been dropped before the chunks were read.
-                log = await find_log(connection, self._deployment_id)
-            if log is not None and log.archived_at is not None:
-                async for moved in self._archived(log).chunks(choice):
+            statement, parameters = _selection(self._deployment_id, self._day, choice, size)
+            async with self._database.connection() as connection:
+                # The log's row is read with them: what has been archived may have been dropped.
+                rows = await _fetch_binary(
+                    connection,
+                    f"select archived_at, archive_key, chunks.* from logs left join ({statement}) as chunks on true"
+                    f" where logs.deployment_id = %(id)s order by first_line {_order(choice)}",
+                    parameters,
+                )
+            if rows and rows[0]["archived_at"] is not None:
+                async for moved in self._archived(rows[0]["archive_key"]).chunks(choice):
                     yield moved
                 return
+            batch = [chunk_of(row) for row in rows if row["data"] is not None]
             if batch:
                 yield batch
             if len(batch) < size:
@@ -93,15 +101,28 @@ class StoredChunks:
 async def fetch_chunks(
     connection: Connection, deployment_id: str, day: date, choice: Choice, limit: int
 ) -> list[Chunk]:
-    conditions, parameters = _conditions(choice)
-    statement = (
-        f"select {_COLUMNS} from (select {_COLUMNS} from {LIVE} where {conditions}"
-        f" union all select {_COLUMNS} from {MERGED} where day = '{day:%Y-%m-%d}' and {conditions}) as chunks"
-        f" order by first_line {'desc' if choice.backwards else 'asc'} limit %(limit)s"
-    )
+    statement, parameters = _selection(deployment_id, day, choice, limit)
+    return [chunk_of(row) for row in await _fetch_binary(connection, statement, parameters)]
+
+
+async def _fetch_binary(connection: Connection, statement: str, parameters: dict[str, Any]) -> list[Row]:
+    """Data of chunks comes as it is, not as twice as many characters."""
     cursor = connection.cursor(binary=True)
-    await cursor.execute(statement.encode(), {**parameters, "id": deployment_id, "limit": limit})
-    return [chunk_of(row) for row in await cursor.fetchall()]
+    await cursor.execute(statement.encode(), parameters)
+    return await cursor.fetchall()
+
+
+def _selection(deployment_id: str, day: date, choice: Choice, limit: int) -> tuple[str, dict[str, Any]]:
+    conditions, parameters = _conditions(choice)
+    return (
+        f"select {_COLUMNS} from (select {_COLUMNS} from {LIVE} where {conditions}"
+        f" union all select {_COLUMNS} from {MERGED} where day = '{day:%Y-%m-%d}' and {conditions}) as both_kinds"
+        f" order by first_line {_order(choice)} limit %(limit)s"
+    ), {**parameters, "id": deployment_id, "limit": limit}
+
+
+def _order(choice: Choice) -> str:
+    return "desc" if choice.backwards else "asc"
 
 
 def _conditions(choice: Choice) -> tuple[str, dict[str, object]]:
@@ -123,28 +144,90 @@ def chunk_of(row: Row) -> Chunk:
     return Chunk(Head(**{name: row[name] for name in HEAD_COLUMNS}), row["data"])
 
 
-async def lock_log(connection: Connection, deployment_id: str) -> int:
-    """The number of lines so far; nobody else adds any until the transaction ends."""
-    async with connection.pipeline():
-        await execute(
-            connection,
-            "insert into logs (deployment_id) values (%(id)s) on conflict do nothing",
-            {"id": deployment_id},
-        )
-        cursor = await execute(
-            connection, "select lines from logs where deployment_id = %(id)s for update", {"id": deployment_id}
-        )
-    row = await cursor.fetchone()
-    return int(row["lines"]) if row else 0
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A batch, ready to be stored: its memory is sealed and its lines are packed."""
+
+    deployment_id: str
+    batch: LogBatch
+    memory: bytes | None
+    chunks: Sequence[Chunk]
 
 
-async def grow_log(connection: Connection, deployment_id: str, lines: int, size: int) -> None:
+async def store_entry(connection: Connection, entry: Entry) -> Row | None:
+    """How many lines and bytes the stream has after it; None when the batch does not begin where the stream stands.
+
+    Comparing, moving on and storing the first chunk is one statement. It locks the log's row, so that nobody else adds
+    lines until the transaction ends.
+    """
+    lines, first = len(entry.batch.lines), entry.chunks[0] if entry.chunks else None
+    cursor = await execute(
+        connection,
+        f"{_MOVE}{_STORE if first else ''}"
+        " select moved.*, grown.total, pg_notify(%(channel)s, %(id)s::text) from moved, grown",
+        {
+            **({**_values(first), "rest": lines - first.head.lines} if first else {}),
+            **{name: getattr(entry.batch, name) for name in ("stream", "after", "cursor")},
+            "id": entry.deployment_id,
+            "memory": entry.memory,
+            "lines": lines,
+            "size": sum(chunk.head.bytes for chunk in entry.chunks),
+            "channel": CHANNEL,
+        },
+    )
+    moved = await cursor.fetchone()
+    if moved is not None and first is not None:
+        number = moved["total"] - lines + first.head.lines + 1
+        await add_chunks(connection, entry.deployment_id, number, entry.chunks[1:])
+    return moved
+
+
+_MOVE = (
+    "with moved as (update log_streams set cursor = %(cursor)s, memory = %(memory)b, lines = lines + %(lines)s,"
+    " bytes = bytes + %(size)s where deployment_id = %(id)s and stream = %(stream)s and cursor = %(after)s"
+    " returning lines, bytes),"
+    " grown as (update logs set lines = lines + %(lines)s, bytes = bytes + %(size)s,"
+    " merged_at = case when %(lines)s = 0 then merged_at end"
+    " where deployment_id = %(id)s and exists (select from moved) returning lines as total)"
+)
+_STORE = (
+    f", stored as (insert into {LIVE} ({_COLUMNS}, deployment_id)"
+    " select total - %(lines)s + 1, total - %(rest)s, "
+    f"{', '.join(f'%({name})s' for name in HEAD_COLUMNS[2:])}, %(data)b, %(id)s from grown)"
+)
+
+
+def _values(chunk: Chunk) -> dict[str, Any]:
+    return {**{name: getattr(chunk.head, name) for name in HEAD_COLUMNS}, "data": chunk.data}
+
+
+async def begin_stream(connection: Connection, deployment_id: str, stream: str) -> None:
+    """The rows of a stream that has not begun, and of its log."""
     await execute(
         connection,
-        "update logs set lines = lines + %(lines)s, bytes = bytes + %(bytes)s, merged_at = null"
-        " where deployment_id = %(id)s",
-        {"id": deployment_id, "lines": lines, "bytes": size},
+        "insert into logs (deployment_id) values (%(id)s) on conflict do nothing",
+        {"id": deployment_id},
     )
+    await execute(
+        connection,
+        "insert into log_streams (deployment_id, stream, cursor) values (%(id)s, %(stream)s, '')"
+        " on conflict do nothing",
+        {"id": deployment_id, "stream": stream},
+    )
+
+
+async def find_stream(connection: Connection, deployment_id: str, stream: str) -> Row | None:
+    cursor = await execute(
+        connection,
+        "select cursor, lines, bytes, memory from log_streams where deployment_id = %(id)s and stream = %(stream)s",
+        {"id": deployment_id, "stream": stream},
+    )
+    return await cursor.fetchone()
+
+
+async def lock_log(connection: Connection, deployment_id: str) -> None:
+    """Nobody else adds lines until the transaction ends."""
+    await execute(connection, "select from logs where deployment_id = %(id)s for update", {"id": deployment_id})
 
 
 async def add_chunks(
@@ -157,22 +240,21 @@ async def add_chunks(
         f" values ({', '.join(f'%({name})s' for name in names)}, %(data)b)"
     )
     for chunk in chunks:
-        head = chunk.head.at(number)
-        values = {name: getattr(head, name) for name in HEAD_COLUMNS}
-        await execute(connection, statement, {**values, "deployment_id": deployment_id, "day": day, "data": chunk.data})
-        number += head.lines
+        values = _values(Chunk(chunk.head.at(number), chunk.data))
+        await execute(connection, statement, {**values, "deployment_id": deployment_id, "day": day})
+        number += chunk.head.lines
     return number
 
 
 async def take_live(connection: Connection, deployment_id: str, limit: int) -> list[Chunk]:
     """The first live chunks of a log, which are no longer there."""
-    cursor = connection.cursor(binary=True)
-    await cursor.execute(
+    rows = await _fetch_binary(
+        connection,
         f"delete from {LIVE} where deployment_id = %(id)s and first_line in (select first_line from {LIVE}"
-        f" where deployment_id = %(id)s order by first_line limit %(limit)s) returning {_COLUMNS}".encode(),
+        f" where deployment_id = %(id)s order by first_line limit %(limit)s) returning {_COLUMNS}",
         {"id": deployment_id, "limit": limit},
     )
-    return sorted((chunk_of(row) for row in await cursor.fetchall()), key=lambda chunk: chunk.head.first_line)
+    return sorted(map(chunk_of, rows), key=lambda chunk: chunk.head.first_line)
 
 
 async def vacuum_live(database: Database) -> None:
@@ -189,17 +271,17 @@ async def fetch_tails(
         "deployment_id = logs.deployment_id and last_line > logs.lines - %(lines)s"
         f" and first_line > logs.lines - %(lines)s - {MERGED_LINES}"
     )
-    cursor = connection.cursor(binary=True)
-    await cursor.execute(
+    rows = await _fetch_binary(
+        connection,
         f"select logs.deployment_id, chunks.* from logs left join lateral (select {_COLUMNS} from {LIVE} where {last}"
         f" union all select {_COLUMNS} from {MERGED} where day = logs.day and {last}) as chunks on true"
         " where logs.deployment_id = any(%(ids)s::uuid[]) and logs.lines > 0 and logs.dropped_at is null"
-        " order by first_line".encode(),
+        " order by first_line",
         {"ids": list(deployment_ids), "lines": lines},
     )
     stored: defaultdict[str, list[Chunk]] = defaultdict(list)
     archived = []
-    for row in await cursor.fetchall():
+    for row in rows:
         if row["data"] is None:
             archived.append(str(row["deployment_id"]))
         else:

@@ -27,25 +27,28 @@ from store.chunks import (
     pack,
     split,
 )
-from store.database import Connection, Database, execute, notify
+from store.database import Connection, Database, execute
 from store.log_match import Budget, Matcher
 from store.log_search import Place, Reader
 from store.log_tables import (
+    Entry,
     Log,
     StoredChunks,
     add_chunks,
+    begin_stream,
     ensure_partition,
     fetch_tails,
     find_log,
-    grow_log,
+    find_stream,
     lock_log,
     newest_logs,
+    store_entry,
     take_live,
     vacuum_live,
 )
 from store.seal import Sealer
 
-_IN_A_THREAD = 200
+_IN_A_THREAD = 1_000
 """From so many lines on, a batch is packed beside the event loop."""
 
 _AT_A_TIME = 32
@@ -63,32 +66,24 @@ class LogStore:
 
     async def position(self, deployment_id: str, stream: str) -> StreamPosition:
         """How far the stream has been stored."""
-        async with self._database.transaction() as connection:
+        async with self._database.connection() as connection:
             return await self._position(connection, deployment_id, stream)
 
     async def append(self, deployment_id: str, batch: LogBatch) -> StreamPosition:
         """Stores the batch if the stream stands where it begins. Returns where the stream stands now."""
+        if batch.cursor == batch.after:
+            return await self.position(deployment_id, batch.stream)
         large = len(batch.lines) >= _IN_A_THREAD
         chunks = await asyncio.to_thread(_packed, batch.lines) if large else _packed(batch.lines)
-        size = sum(chunk.head.bytes for chunk in chunks)
-        async with self._database.transaction() as connection:
-            total = await lock_log(connection, deployment_id)
-            stands = await self._position(connection, deployment_id, batch.stream)
-            if stands.cursor != batch.after or batch.cursor == batch.after:
-                return stands
-            position = StreamPosition(
-                cursor=batch.cursor,
-                lines=stands.lines + len(batch.lines),
-                bytes=stands.bytes + size,
-                memory=batch.memory,
-            )
-            async with connection.pipeline():
-                await self._advance(connection, deployment_id, batch.stream, position)
-                if chunks:
-                    await add_chunks(connection, deployment_id, total + 1, chunks)
-                    await grow_log(connection, deployment_id, len(batch.lines), size)
-                    await notify(connection, deployment_id)
-            return position
+        entry = Entry(deployment_id, batch, self._sealed(deployment_id, batch), chunks)
+        # What fits in one chunk is one statement, which needs no transaction around it.
+        async with self._database.transaction() if len(chunks) > 1 else self._database.connection() as connection:
+            while (moved := await store_entry(connection, entry)) is None:
+                stands = await self._position(connection, deployment_id, batch.stream)
+                if stands.cursor != batch.after:
+                    return stands
+                await begin_stream(connection, deployment_id, batch.stream)
+        return StreamPosition(cursor=batch.cursor, lines=moved["lines"], bytes=moved["bytes"], memory=batch.memory)
 
     async def page(
         self,
@@ -117,7 +112,7 @@ class LogStore:
 
     async def tails(self, deployment_ids: Sequence[str], lines: int) -> dict[str, list[DeploymentLog]]:
         """The last lines of each of these logs: one query, whatever their number, but for logs in the archive."""
-        async with self._database.transaction() as connection:
+        async with self._database.connection() as connection:
             stored, archived = await fetch_tails(connection, deployment_ids, lines)
         last = await asyncio.to_thread(_last, stored, lines)
         for deployment_id in archived:
@@ -157,31 +152,35 @@ class LogStore:
             return
         await ensure_partition(self._database, log.day)
         async with self._database.transaction() as connection:
-            await find_log(connection, deployment_id, lock=True)
+            await lock_log(connection, deployment_id)
             taken = await _merge(connection, deployment_id, log.day)
         if taken >= _TRUNCATED:
             await vacuum_live(self._database)
 
     async def _log(self, deployment_id: str) -> Log | None:
-        async with self._database.transaction() as connection:
+        async with self._database.connection() as connection:
             return await find_log(connection, deployment_id)
 
     def _reader(self, deployment_id: str, log: Log) -> Reader:
-        stored = StoredChunks(self._database, deployment_id, log.day, self._archived)
-        return Reader(deployment_id, stored if log.archived_at is None else self._archived(log), log.lines)
+        return Reader(deployment_id, self._source(deployment_id, log), log.lines)
 
-    def _archived(self, log: Log) -> ChunkSource:
-        if self._archive is None or log.archive_key is None:
+    def _source(self, deployment_id: str, log: Log) -> ChunkSource:
+        if log.archived_at is not None:
+            return self._archived(log.archive_key)
+        return StoredChunks(self._database, deployment_id, log.day, self._archived)
+
+    def _archived(self, key: str | None) -> ChunkSource:
+        if self._archive is None or key is None:
             raise DeploymentError(
                 ErrorCode.UNAVAILABLE, "the log is in the archive, and this process was not told where that is"
             )
-        return self._archive.log(log.archive_key)
+        return self._archive.log(key)
 
     async def _newest(self, project_id: str, place: Place | None) -> AsyncIterator[tuple[str, Log]]:
         """The project's logs from that place on, the newest deployment first."""
         start = None if place is None else place.deployment_id
         while True:
-            async with self._database.transaction() as connection:
+            async with self._database.connection() as connection:
                 logs = await newest_logs(connection, project_id, start, including=place is not None)
             for entry in logs:
                 yield entry
@@ -190,32 +189,16 @@ class LogStore:
             start, place = logs[-1][0], None
 
     async def _position(self, connection: Connection, deployment_id: str, stream: str) -> StreamPosition:
-        cursor = await execute(
-            connection,
-            "select cursor, lines, bytes, memory from log_streams where deployment_id = %(id)s and stream = %(stream)s",
-            {"id": deployment_id, "stream": stream},
-        )
-        row = await cursor.fetchone()
+        row = await find_stream(connection, deployment_id, stream)
         if row is None:
             return StreamPosition()
         memory = row["memory"] and self._sealer.open(row["memory"], _purpose(deployment_id, stream))
         return StreamPosition.model_validate({**row, "memory": orjson.loads(memory) if memory else {}})
 
-    async def _advance(self, connection: Connection, deployment_id: str, stream: str, position: StreamPosition) -> None:
-        memory = position.memory and self._sealer.seal(orjson.dumps(position.memory), _purpose(deployment_id, stream))
-        await execute(
-            connection,
-            "insert into log_streams (deployment_id, stream, cursor, lines, bytes, memory)"
-            " values (%(id)s, %(stream)s, %(cursor)s, %(lines)s, %(bytes)s, %(memory)s)"
-            " on conflict (deployment_id, stream) do update set cursor = excluded.cursor, lines = excluded.lines,"
-            " bytes = excluded.bytes, memory = excluded.memory",
-            {
-                **position.model_dump(exclude={"memory"}),
-                "id": deployment_id,
-                "stream": stream,
-                "memory": memory or None,
-            },
-        )
+    def _sealed(self, deployment_id: str, batch: LogBatch) -> bytes | None:
+        if not batch.memory:
+            return None
+        return self._sealer.seal(orjson.dumps(batch.memory), _purpose(deployment_id, batch.stream))
 
 
 def _purpose(deployment_id: str, stream: str) -> str:

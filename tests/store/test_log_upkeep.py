@@ -137,7 +137,7 @@ async def test_a_reader_whose_chunks_are_archived_and_dropped_meanwhile_goes_on(
 ) -> None:
     deployment_id = await old.make(11_000)
     await old.logs.merge(deployment_id)
-    source = StoredChunks(old.database, deployment_id, LONG_AGO, lambda log: archive.log(log.archive_key or ""))
+    source = StoredChunks(old.database, deployment_id, LONG_AGO, lambda key: archive.log(key or ""))
     whole = [chunk async for batch in source.chunks(Choice()) for chunk in batch]
     begun = source.chunks(Choice())
     found = list(await anext(begun))
