@@ -3,9 +3,11 @@
 Rule: the state is read before the lines, so that all lines come before a final stage.
 """
 
+import re
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import accumulate
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -13,11 +15,13 @@ from pydantic import TypeAdapter, ValidationError
 from domain.log import LogLevel, LogLine
 from providers.base import MOST_LINES, BuildNews
 from providers.internal.builds import BuildDirectory, BuildState
+from providers.internal.log_file import Block
 
 _CHUNK = 1024 * 1024
-"""More than the longest line there can be, so that a chunk holds at least one."""
+"""More than the longest row there can be, so that a chunk holds at least one."""
 
-_LINES = TypeAdapter(list[LogLine])
+_BLOCKS = TypeAdapter(list[Block])
+_LINES = re.compile(rb'{"lines":(\d{1,9}),')
 
 
 @dataclass(frozen=True)
@@ -28,27 +32,34 @@ class Page:
 
 
 def read_lines(log: Path, offset: int) -> Page:
-    """Whole lines from `offset` on; `complete` when these are all there are now."""
+    """The lines of whole rows from `offset` on; `complete` when these are all there are now."""
     try:
         with log.open("rb") as file:
             file.seek(offset)
             chunk = file.read(_CHUNK)
     except FileNotFoundError:
         return Page([], offset, complete=True)
-    rows = chunk.split(b"\n", MOST_LINES)
-    rest = len(rows.pop())
-    size = len(chunk) - rest
-    return Page(_read(rows), offset + size, complete=len(chunk) < _CHUNK and len(rows) < MOST_LINES)
+    rows = chunk.split(b"\n")[:-1]
+    few = _few(rows)
+    size = sum(len(row) + 1 for row in few)
+    return Page(_read(few), offset + size, complete=len(chunk) < _CHUNK and len(few) == len(rows))
+
+
+def _few(rows: list[bytes]) -> list[bytes]:
+    """As many of them as may be told at once."""
+    lines = [min(int(said[1]), MOST_LINES) if (said := _LINES.match(row)) else 1 for row in rows]
+    return [row for row, upto in zip(rows, accumulate(lines), strict=True) if upto <= MOST_LINES]
 
 
 def _read(rows: list[bytes]) -> list[LogLine]:
     try:
-        return _LINES.validate_json(b"[" + b",".join(rows) + b"]")
+        blocks = _BLOCKS.validate_json(b"[" + b",".join(rows) + b"]")
     except ValidationError:  # a disk that was full, or somebody's hand
         if len(rows) > 1:
             return [line for row in rows for line in _read([row])]
-        text = "… a line of the log file cannot be read"
+        text = "… a part of the log file cannot be read"
         return [LogLine(timestamp=datetime.now(UTC), message=text, level=LogLevel.WARN, source="system")]
+    return [line for block in blocks for line in block.log_lines()]
 
 
 class Follower:
