@@ -37,9 +37,7 @@ class BuildFollower(Follower):
             self.told.attempt = 1
             begun = f"GitHub Pages builds commit {self._commit[:12]} of {plain(self.request.source_ref, 80)}"
             yield self.now([line(_NO_LOG, at=build.created_at), line(begun, at=build.created_at)])
-        async with aclosing(self.write_beginning(self._commit)) as written:
-            async for news in written:
-                yield news
+        yield self.now(await self.write_beginning(self._commit))
         async with aclosing(self._end(build)) as end:
             async for news in end:
                 yield news

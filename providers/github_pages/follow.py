@@ -95,27 +95,26 @@ class Follower(ABC):
             repository=self.source,
         )
 
-    async def write_beginning(self, commit: str) -> News:
-        """The GitHub Deployment, unless it is there or has been given up."""
+    async def write_beginning(self, commit: str) -> list[LogLine]:
+        """The GitHub Deployment, unless it is there or has been given up, which is said once."""
         if self.told.record or time.monotonic() < self._next_try:
-            return
+            return []
         try:
             self.told.record = await self._record.begin(commit)
         except DeploymentError as error:
             self._next_try = time.monotonic() + 2 * self.pace.poll  # GitHub's list lags behind
             self.told.record_tries += 1
             if error.retryable and self.told.record_tries < RECORD_TRIES:
-                return
+                return []
             self.told.record = GIVEN_UP
-            yield self.now([_not_written(error)])
+            return [_not_written(error)]
+        return []
 
     async def finish(self, end: End, commit: str) -> News:
         """The end, and before it the last status of the GitHub Deployment."""
         while not self.told.record:
             await asyncio.sleep(max(0, self._next_try - time.monotonic()))
-            async with aclosing(self.write_beginning(commit)) as written:
-                async for news in written:
-                    yield news
+            yield self.now(await self.write_beginning(commit))
         if self.told.record > 0 and (why := await self._write_end(end.stage)) is not None:
             self.told.record = GIVEN_UP
             yield self.now([_not_written(why)])

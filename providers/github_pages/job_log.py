@@ -10,7 +10,7 @@ from contextlib import aclosing
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
-from domain.errors import DeploymentError
+from domain.errors import DeploymentError, ErrorCode
 from domain.log import LogLine
 from providers.github_pages.calls import FETCH_LOG, LINK_TO_LOG, Job
 from providers.github_pages.repository import Repository
@@ -88,9 +88,9 @@ async def _link(repository: Repository, job: Job) -> str:
     try:
         answer = await repository.ask(LINK_TO_LOG, job=str(job.id))
     except DeploymentError as error:
-        if error.retryable:
-            raise
-        raise NoLog(error.message) from None
+        if error.code in {ErrorCode.RATE_LIMITED, ErrorCode.UNAVAILABLE}:
+            raise  # it is not about the log
+        raise (NotYet if error.retryable else NoLog)(error.message) from None
     if answer.status in _GONE:
         raise (NotYet if answer.status == 404 else NoLog)(_GONE[answer.status])
     found = link(answer.headers.get("location"))

@@ -53,9 +53,7 @@ class RunFollower(Follower):
         jobs = await self._runs.jobs(run)
         self._see(run, jobs)
         yield self.now(self._opening(run))
-        async with aclosing(self.write_beginning(self._commit(run))) as written:
-            async for news in written:
-                yield news
+        yield self.now(await self.write_beginning(self._commit(run)))
         for job in in_order(jobs):
             async with aclosing(self._tell(job)) as told:
                 async for news in told:
@@ -161,7 +159,7 @@ class RunFollower(Follower):
             self.told.finish(job.id)
             name = plain(job.name, NAME_LENGTH)
             where = link(job.html_url) or "its page in GitHub"
-            message = f"no more of the log of {name}: {why}; see {where}"
+            message = f"the log of {name} is not whole: {why}; see {where}"
             yield self.now([line(message, at=job.completed_at, step=name, level=LogLevel.WARN)])
 
     async def _end(self, run: Run, jobs: list[Job]) -> News:

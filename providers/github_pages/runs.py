@@ -38,6 +38,7 @@ from providers.http import Ambiguous, Answer, CallFailed
 STARTED = "started-"
 """Begins the build id of a run that GitHub has accepted and not told the id of."""
 _MOST_PAGES = 10
+_CANCEL_LOOK = 1.0
 _CLOCKS_DIFFER = timedelta(minutes=10)
 
 
@@ -80,13 +81,15 @@ class WorkflowRuns:
             if run is None:
                 message = "the run that was to be cancelled cannot be found: its name does not hold the deployment's id"
                 raise DeploymentError(ErrorCode.CONFLICT, message, details={"hint": NAME_HINT})
-        since = time.monotonic()
+        since, ask_at = time.monotonic(), 0.0
         while run is not None and run.status != ENDED:
             took = time.monotonic() - since
             if took >= self._pace.cancel:
                 raise still_going("run", took)
-            await self.repository.ask(FORCE_CANCEL if took >= self._pace.force else CANCEL_RUN, run=str(run.id))
-            await asyncio.sleep(self._pace.poll)
+            if took >= ask_at:
+                await self.repository.ask(FORCE_CANCEL if took >= self._pace.force else CANCEL_RUN, run=str(run.id))
+                ask_at = took + self._pace.poll
+            await asyncio.sleep(min(self._pace.poll, _CANCEL_LOOK))
             run = await self.read(str(run.id))
 
     async def _find(self) -> Run | None:
