@@ -138,7 +138,7 @@ class Mask:
         found = [*self._found(text)]
         if _HAS_UNSEEN.search(text):
             seen = _Seen(text)
-            found += [seen.place(*span) for span in self._found(seen.text)]
+            found += [seen.place(*span) for span in _united([*self._found(seen.text)])]
         return _united(found)
 
     def _found(self, text: bytes) -> Iterator[tuple[int, int]]:

@@ -29,15 +29,16 @@ LONGEST_SPELLING = 16
 """Characters that one of a value may become: `\\\\\\\\ud83d\\\\\\\\ude00`, in JSON within JSON."""
 
 _ENCODED_PIECE = 8
-_FREELY = 4 * 1024
+_FREELY, _LONGEST_FREELY = 8 * 1024, 1024
 _ENCODED = 32 * 1024
 """Of so many characters of all values together, the shortest values first, every spelling is looked for. Up to the
-second limit, letters and digits are looked for as they are: no usual encoding changes them. What is beyond is looked
-for as it is and as JSON and percent encoding write it."""
+second limit, and in a longer value, letters and digits are looked for as they are: no usual encoding changes them.
+What is beyond is looked for as it is and as JSON and percent encoding write it."""
 
 _BACKSLASH = rb"(?:\\|%(?:25)*5[Cc])"
+_QUOTE = rb"[\\'\"$]*"
 _QUOTES = rb"(?:[\\'\"$]|%(?:25)*5[Cc])*"
-"""What quoting puts between two characters: `'it'\\''s'`, `it\\'s`, `$'it\\'s'`, JSON in JSON."""
+"""What quoting puts between two characters: `'it'\\''s'`, `it\\'s`, `$'it\\'s'`, JSON in JSON, JSON in an address."""
 _LETTERS = {"\n": b"n", "\r": b"r", "\t": b"t", "\b": b"b", "\f": b"f", "\v": b"v", "\a": b"a", "\x1b": b"[eE]"}
 _NAMES = {"&": b"amp", "<": b"lt", ">": b"gt", '"': b"quot", "'": b"apos"}
 _BASE64 = {ord("+"): rb"(?:[+\-]|%2[Bb])", ord("/"): rb"(?:\\*[/_]|%2[Ff])"}
@@ -55,8 +56,9 @@ def patterns(values: Iterable[str]) -> list[bytes]:
         if size > _ENCODED:
             whole.update(_exactly(form) for piece in _pieces(value) for form in (piece, _json(piece), quote(piece, "")))
             continue
+        freely = size <= _FREELY and len(value) <= _LONGEST_FREELY
         for piece in _pieces(value):
-            beginning, *rest = _spelled(piece, freely=size <= _FREELY)
+            beginning, *rest = _spelled(piece, freely=freely)
             beginnings[beginning].add(b"".join(rest))
         whole.update(_encoded(value))
     # Those that begin alike share their beginning: that keeps the search small.
@@ -90,8 +92,9 @@ def _spelled(text: str, *, freely: bool) -> Iterator[bytes]:
     """The pattern of each character, with what may stand before it."""
     yield _character(text[0], freely=freely)
     for before, character in pairwise(text):
-        plain = not freely and _is_plain(before) and _is_plain(character)
-        yield (b"" if plain else _QUOTES) + _character(character, freely=freely)
+        plain = _is_plain(before) and _is_plain(character)
+        between = _QUOTES if not plain else _QUOTE if freely else b""
+        yield between + _character(character, freely=freely)
 
 
 def _is_plain(character: str) -> bool:
@@ -99,8 +102,13 @@ def _is_plain(character: str) -> bool:
 
 
 def _character(character: str, *, freely: bool) -> bytes:
-    if _is_plain(character) and not freely:
-        return character.encode()
+    if _is_plain(character):
+        code = ord(character)
+        return (
+            b"(?:%c|(?:%%(?:25)*|\\\\(?:u00|x))%s|\\\\0?%03o)" % (code, _hex(f"{code:02x}"), code)
+            if freely
+            else character.encode()
+        )
     if character == "\n":
         return b"(?:%s%s)?%s" % (_any_spelling("\r"), _QUOTES, _any_spelling("\n"))
     return _any_spelling(character)
@@ -114,7 +122,11 @@ def _any_spelling(character: str) -> bytes:
     escapes = [_escapes(b"u", re.findall("....", utf16)), _escapes(b"x", [f"{byte:02x}" for byte in utf8])]
     escapes.append(_escapes(b"0?", [f"{byte:03o}" for byte in utf8]))
     if not (character.isascii() and character.isprintable()):
-        escapes += [_escapes(b"x", [f"{number:02x}"]), b"U%08x" % number, b"u\\{0*%s\\}" % _hex(f"{number:x}")]
+        escapes += [
+            _escapes(b"x", [f"{number:02x}"]),
+            b"U" + _hex(f"{number:08x}"),
+            b"u\\{0*%s\\}" % _hex(f"{number:x}"),
+        ]
     if character in _LETTERS:
         escapes.append(_LETTERS[character])
     ways = [
