@@ -32,6 +32,7 @@ from settings import Settings
 from store.archive import LogArchive
 from store.database import Database, migrate_patiently
 from store.deployments import DeploymentStore
+from store.gate import GateStore
 from store.limits import TriggerLimiter
 from store.log_upkeep import Keep, LogUpkeep
 from store.logs import LogStore
@@ -65,7 +66,7 @@ def record_worker(client: Client, records: RecordActivities, logs: LogActivities
         client,
         TASK_QUEUE,
         workflows=[DeploymentWorkflow, CleanUpWorkflow, KeepLogsWorkflow],
-        activities=[records.wait_in_line, records.finish, logs.keep_logs],
+        activities=[records.look_at_gate, records.build_to_restore, records.finish, logs.keep_logs],
     )
 
 
@@ -73,7 +74,15 @@ def build_workers(
     client: Client, task_queue: str, builds: BuildActivities, maintenance: MaintenanceActivities
 ) -> list[Worker]:
     """Starts builds that nobody has yet, and looks after those that live on this host."""
-    steps = [builds.start_build, builds.follow_build, builds.publish_build, builds.cancel_build, builds.collect_result]
+    steps = [
+        builds.start_build,
+        builds.pin_commit,
+        builds.restore_build,
+        builds.follow_build,
+        builds.publish_build,
+        builds.cancel_build,
+        builds.collect_result,
+    ]
     return [
         _worker(client, BUILD_QUEUE, activities=steps),
         _worker(client, task_queue, activities=[*steps, maintenance.clean_up]),
@@ -141,13 +150,15 @@ async def _workers(
     workers = []
     if "workflows" in settings.worker_roles:
         upkeep = LogUpkeep(database, logs, archive, Keep(settings.log_keep_days, settings.log_archive_days))
-        workers.append(record_worker(client, RecordActivities(progress, logs), LogActivities(upkeep)))
-        await schedule_log_upkeep(client)
         control = DeploymentWorkflows(settings.temporal_address, settings.temporal_namespace)
         outbox = Outbox(database)
         deployments = DeploymentStore(database, sealer, TriggerLimiter(database, settings.trigger_limit))
         webhooks = WebhookCourier(outbox, PushStore(database, deployments), control)
-        await parts.enter_async_context(_running(Dispatcher(outbox, control, webhooks).run()))
+        dispatcher = Dispatcher(outbox, control, webhooks)
+        await parts.enter_async_context(_running(dispatcher.run()))
+        records = RecordActivities(progress, GateStore(database), logs, dispatcher.wake)
+        workers.append(record_worker(client, records, LogActivities(upkeep)))
+        await schedule_log_upkeep(client)
         await parts.enter_async_context(_running(_forget_webhooks(WebhookStore(database, sealer))))
     if "builds" in settings.worker_roles:
         task_queue = own_queue(settings.data_dir)

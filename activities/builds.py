@@ -16,12 +16,12 @@ from temporalio import activity
 from activities.failures import failing_plainly
 from activities.heartbeat import beating, carried_through
 from activities.pump import LogPump
-from activities.steps import BuildOutcome, BuildStep, StartBuild
+from activities.steps import BuildOutcome, BuildStep, RestoreBuild, StartBuild
 from domain.build import Build, BuildRequest
 from domain.errors import DeploymentError, ErrorCode
 from domain.result import BuildReport, Failure
 from domain.states import Status
-from providers.base import BuildNews, Provider
+from providers.base import BuildNews, Capability, Provider, Publication
 
 if TYPE_CHECKING:
     from store.logs import LogStore
@@ -87,13 +87,38 @@ class BuildActivities:
         await self._progress.reach(deployment_id, Status.DEPLOYING)
         request = await self._request(step)
         publication = await self._provider(step.provider).publish_build(request, step.build)
-        await self._pump(request).publish(publication.lines)
-        await self._progress.reach(
-            deployment_id,
-            Status.DEPLOYING,
-            deployment_url=publication.deployment_url,
-            preview_urls=publication.preview_urls,
-        )
+        await self._announce(request, publication)
+
+    @activity.defn
+    @beating
+    @failing_plainly
+    async def pin_commit(self, step: StartBuild) -> None:
+        """Fixes what the ref means now, where the provider can say it."""
+        request = await self._progress.build_request(step.deployment_id, timedelta())
+        commit = await self._provider(step.provider).resolve_commit(request)
+        if commit is not None:
+            await self._progress.pin_commit(step.deployment_id, commit)
+
+    @activity.defn
+    @beating
+    @carried_through
+    @failing_plainly
+    async def restore_build(self, step: RestoreBuild) -> bool:
+        """Makes what was built before live again; False where that cannot be, and it has to be built anew."""
+        provider = self._provider(step.provider)
+        if Capability.REPOINT not in provider.capabilities:
+            return False
+        await self._progress.reach(step.deployment_id, Status.INITIALIZING)
+        request = await self._progress.build_request(step.deployment_id, timedelta())
+        try:
+            publication = await provider.repoint(request, step.build)
+        except DeploymentError as error:
+            if error.retryable:
+                raise
+            activity.logger.info("deployment %s is built anew: %s", step.deployment_id, error.message)
+            return False
+        await self._announce(request, publication)
+        return True
 
     @activity.defn
     @beating
@@ -101,6 +126,16 @@ class BuildActivities:
     async def collect_result(self, step: BuildStep) -> BuildReport:
         """The figures of an ended build."""
         return await self._provider(step.provider).collect_report(await self._request(step), step.build)
+
+    async def _announce(self, request: BuildRequest, publication: Publication) -> None:
+        """Writes down where the deployment is reached."""
+        await self._pump(request).publish(publication.lines)
+        await self._progress.reach(
+            request.deployment_id,
+            Status.DEPLOYING,
+            deployment_url=publication.deployment_url,
+            preview_urls=publication.preview_urls,
+        )
 
     def _provider(self, name: str) -> Provider:
         try:

@@ -23,6 +23,14 @@ class BuildStep(Wire):
     build_timeout_seconds: float
 
 
+class RestoreBuild(Wire):
+    """What `build` left is made live again for the deployment."""
+
+    deployment_id: str
+    build: Build
+    provider: str
+
+
 class BuildOutcome(Wire):
     """How a build ended: one of the final stages."""
 
@@ -30,7 +38,7 @@ class BuildOutcome(Wire):
     failure: Failure | None = Field(default=None, description="with every stage but built")
 
 
-class InLine(Wire):
+class OfDeployment(Wire):
     deployment_id: str
 
 

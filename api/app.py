@@ -23,6 +23,7 @@ from store.archive import LogArchive
 from store.database import Database, migrate_patiently
 from store.deployments import DeploymentStore
 from store.events import EventStore
+from store.gate import GateStore
 from store.limits import TriggerLimiter
 from store.listener import Listener
 from store.logs import LogStore
@@ -124,6 +125,7 @@ def _services(settings: Settings) -> Services:
         projects=ProjectStore(database, sealer),
         deployments=deployment_store,
         events=EventStore(database, page),
+        gate=GateStore(database, page),
         logs=LogStore(database, sealer, archive),
         tokens=tokens_store,
         passes=Passes(tokens_store),

@@ -24,13 +24,18 @@ def _needs(scope: Scope) -> Callable[[Services, Credentials], Awaitable[Token]]:
             raise DeploymentError(
                 ErrorCode.UNAUTHENTICATED, "send 'Authorization: Bearer TOKEN' with a token that is valid"
             )
-        if not token.may(scope):
-            raise DeploymentError(
-                ErrorCode.INSUFFICIENT_PERMISSIONS, f"this token lacks the scope '{scope}'; it has: {_scopes(token)}"
-            )
+        check_scope(token, scope)
         return token
 
     return caller
+
+
+def check_scope(token: Token, scope: Scope) -> None:
+    """Raises DeploymentError (insufficient-permissions)."""
+    if not token.may(scope):
+        raise DeploymentError(
+            ErrorCode.INSUFFICIENT_PERMISSIONS, f"this token lacks the scope '{scope}'; it has: {_scopes(token)}"
+        )
 
 
 def _scopes(token: Token) -> str:
@@ -39,6 +44,7 @@ def _scopes(token: Token) -> str:
 
 Reader = Annotated[Token, Depends(_needs(Scope.READ))]
 Deployer = Annotated[Token, Depends(_needs(Scope.DEPLOY))]
+Approver = Annotated[Token, Depends(_needs(Scope.APPROVE))]
 Admin = Annotated[Token, Depends(_needs(Scope.ADMIN))]
 
 

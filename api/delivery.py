@@ -22,6 +22,11 @@ class Delivery:
         await self._workflows.start(deployment)
         await self._outbox.mark_started(deployment.id)
 
+    async def wake(self, deployment: Deployment) -> None:
+        """Its workflow looks at the record again."""
+        await self._workflows.wake(deployment.id)
+        await self._outbox.mark_woken(deployment.id)
+
     async def cancel(self, deployment: Deployment, reason: str) -> None:
         if deployment.status is Status.CREATED:
             await self.start(deployment)  # a cancel that overtakes the start would find no workflow, and be lost

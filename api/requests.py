@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, StringConstraints, WithJsonSchema
 
 from api.queries import Moment
 from domain.configuration import ConfigurationChange, RelativePath, outside
-from domain.deployment import RetryRequest, TriggerDeploymentRequest
+from domain.deployment import RetryRequest, RollbackRequest, TriggerDeploymentRequest
 from domain.errors import DeploymentError
 from domain.project import (
     CreateEnvironmentRequest,
@@ -20,6 +20,7 @@ from domain.project import (
     UpdateEnvironmentRequest,
     UpdateProjectRequest,
 )
+from domain.protection import DecisionRequest
 from domain.source import MAX_REF, check_repository_url
 from domain.token import CreateTokenRequest
 
@@ -112,9 +113,11 @@ class CreateTokenBody(CreateTokenRequest):
 NAMES = {
     "ConfigurationChange": ConfigurationBody,
     "CreateEnvironmentRequest": CreateEnvironmentBody,
+    "DecisionRequest": DecisionRequest,
     "CreateProjectRequest": CreateProjectBody,
     "CreateTokenRequest": CreateTokenBody,
     "RetryRequest": RetryBody,
+    "RollbackRequest": RollbackRequest,
     "TriggerDeploymentRequest": TriggerBody,
     "UpdateEnvironmentRequest": UpdateEnvironmentBody,
     "UpdateProjectRequest": UpdateProjectBody,

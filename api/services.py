@@ -15,6 +15,7 @@ from domain.wire import Wire
 from store.database import Database
 from store.deployments import DeploymentStore
 from store.events import EventStore
+from store.gate import GateStore
 from store.limits import TriggerLimiter
 from store.listener import Listener
 from store.logs import LogStore
@@ -38,6 +39,7 @@ class Services:
     projects: ProjectStore
     deployments: DeploymentStore
     events: EventStore
+    gate: GateStore
     logs: LogStore
     tokens: TokenStore
     passes: Passes

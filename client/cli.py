@@ -15,6 +15,8 @@ from client.client import DeploymentsClient
 from client.command import Json, calling, console, request, warn, write_json, write_line
 from client.follow import relay, watch
 from client.project_commands import env_app, project_app
+from client.review_commands import approve, reject, show_preview
+from client.secret_commands import secrets_app
 from domain.configuration import ConfigurationChange
 from domain.deployment import Deployment, ListDeploymentsOptions, RetryRequest, TriggerDeploymentRequest
 from domain.errors import DeploymentError, ErrorCode
@@ -25,6 +27,9 @@ from domain.states import Status
 app = typer.Typer(help="Deploys sites, and shows how that goes.", no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(project_app, name="project")
 app.add_typer(env_app, name="env")
+app.add_typer(secrets_app, name="secrets")
+app.command()(approve)
+app.command()(reject)
 
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Stay until it has ended; the exit code says how.")]
 ProjectId = Annotated[str, typer.Option("--project", "-p", help="The project's id.")]
@@ -39,6 +44,8 @@ def deploy(
     env: Annotated[str | None, typer.Option("--env", "-e", help="The environment's name; else the default.")] = None,
     message: Annotated[str | None, typer.Option("--message", "-m", help="Why, for those who read the list.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Start beside a deployment that runs.")] = False,
+    concurrency: Annotated[str | None, typer.Option(help="reject, queue, supersede or parallel, this once.")] = None,
+    break_glass: Annotated[str | None, typer.Option(help="Why no rule may keep it; for admins.")] = None,
     follow: Follow = False,
     as_json: Json = False,
 ) -> None:
@@ -50,6 +57,8 @@ def deploy(
         configuration=request(ConfigurationChange, environment=env) if env else None,
         message=message,
         force=force or None,
+        concurrency=concurrency,
+        break_glass=break_glass,
     )
     _begin(lambda client: client.trigger_deployment(wanted), follow=follow, as_json=as_json)
 
@@ -64,6 +73,23 @@ def retry(
     """Deploy once more what did not succeed."""
     overrides = request(RetryRequest, source_ref=ref)
     _begin(lambda client: client.retry_deployment(deployment, overrides), follow=follow, as_json=as_json)
+
+
+@app.command()
+def rollback(
+    deployment: DeploymentId,
+    *,
+    to: Annotated[str | None, typer.Option("--to", help="The deployment to go back to; else the one before.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")] = False,
+    follow: Follow = False,
+    as_json: Json = False,
+) -> None:
+    """Go back to an earlier deployment, with its configuration and its secrets."""
+    if dry_run:
+        preview = calling(lambda client: client.preview_rollback(deployment, to))
+        write_json(preview) if as_json else show_preview(preview)
+        return
+    _begin(lambda client: client.rollback(deployment, to), follow=follow, as_json=as_json)
 
 
 def _begin(start: Callable[[DeploymentsClient], Awaitable[Deployment]], *, follow: bool, as_json: bool) -> None:

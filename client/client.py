@@ -5,7 +5,6 @@ service description says so. Receiving webhooks is the service's own side (`POST
 """
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from types import TracebackType
@@ -16,7 +15,14 @@ import httpx
 from pydantic import TypeAdapter
 
 from client.transport import Params, Transport
-from domain.deployment import Deployment, ListDeploymentsOptions, RetryRequest, TriggerDeploymentRequest
+from domain.deployment import (
+    Deployment,
+    ListDeploymentsOptions,
+    RetryRequest,
+    RollbackPreview,
+    RollbackRequest,
+    TriggerDeploymentRequest,
+)
 from domain.errors import DeploymentError, ErrorCode
 from domain.log import DeploymentLog, LogFilter
 from domain.page import Page, PageRequest
@@ -28,6 +34,7 @@ from domain.project import (
     UpdateEnvironmentRequest,
     UpdateProjectRequest,
 )
+from domain.protection import DecisionRequest
 from domain.result import DeploymentMetrics, DeploymentResult
 from domain.wire import Wire
 
@@ -87,9 +94,25 @@ class DeploymentsClient:
 
     async def rollback(self, deployment_id: str, target_deployment_id: str | None = None) -> Deployment:
         """A new deployment of what `target_deployment_id` was, or of the last that succeeded before."""
-        target = {"targetDeploymentId": target_deployment_id} if target_deployment_id else {}
-        answer = await self._service.create(f"{_deployment(deployment_id)}/rollback", json.dumps(target).encode())
+        asked = RollbackRequest(target_deployment_id=target_deployment_id)
+        answer = await self._service.create(f"{_deployment(deployment_id)}/rollback", asked)
         return Deployment.model_validate_json(answer)
+
+    async def preview_rollback(self, deployment_id: str, target_deployment_id: str | None = None) -> RollbackPreview:
+        """What `rollback` would change; nothing is done."""
+        asked = RollbackRequest(target_deployment_id=target_deployment_id)
+        path = f"{_deployment(deployment_id)}/rollback?dryRun=true"
+        return RollbackPreview.model_validate_json(await self._service.post(path, asked))
+
+    async def approve_deployment(self, deployment_id: str, said: DecisionRequest | None = None) -> Deployment:
+        return await self._decide(deployment_id, "approve", said)
+
+    async def reject_deployment(self, deployment_id: str, said: DecisionRequest | None = None) -> Deployment:
+        return await self._decide(deployment_id, "reject", said)
+
+    async def _decide(self, deployment_id: str, decision: str, said: DecisionRequest | None) -> Deployment:
+        path = f"{_deployment(deployment_id)}/{decision}"
+        return Deployment.model_validate_json(await self._service.post(path, said or DecisionRequest()))
 
     # --- logs, results, figures ---
 

@@ -10,11 +10,14 @@ from typing import Annotated, Any
 import typer
 
 from client import show
+from client.client import DeploymentsClient
 from client.command import Json, calling, console, request, warn, write_json
+from client.secret_commands import environment_named
 from domain.configuration import ConfigurationChange
 from domain.errors import DeploymentError, ErrorCode
 from domain.page import PageRequest
-from domain.project import CreateEnvironmentRequest, CreateProjectRequest
+from domain.project import CreateEnvironmentRequest, CreateProjectRequest, Environment, UpdateEnvironmentRequest
+from domain.protection import Protection
 
 project_app = typer.Typer(help="Projects: what is deployed, and how it is built.", no_args_is_help=True)
 env_app = typer.Typer(help="Environments: where a project is deployed to.", no_args_is_help=True)
@@ -59,7 +62,7 @@ def create_project(
         id=project,
         name=name,
         provider=provider,
-        provider_settings=_settings(provider_settings),
+        provider_settings=_json(provider_settings, "--provider-settings"),
         repository_url=repository,
         configuration=configuration,
         concurrency=concurrency,
@@ -83,11 +86,11 @@ def _secrets(names: list[str] | None) -> dict[str, str] | None:
     return {name: os.environ[name] for name in names} if names else None
 
 
-def _settings(said: str | None) -> dict[str, Any] | None:
+def _json(said: str | None, option: str) -> Any:
     try:
         return json.loads(said) if said else None
     except ValueError as error:
-        raise typer.BadParameter(f"not JSON: {error}", param_hint="--provider-settings") from None
+        raise typer.BadParameter(f"not JSON: {error}", param_hint=option) from None
 
 
 @project_app.command("list")
@@ -127,6 +130,51 @@ def create_environment(
     made = calling(lambda client: client.create_environment(project, wanted))
     warn(made.warnings)
     write_json(made) if as_json else console.print(show.plain(made.id))
+
+
+@env_app.command("protect")
+def protect_environment(
+    *,
+    project: ProjectOption,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The environment's name.")],
+    approvals: Annotated[int | None, typer.Option(min=0, max=100, help="So many people have to approve.")] = None,
+    approver: Annotated[list[str] | None, typer.Option(help="Who may; may be repeated; else all who can.")] = None,
+    self_approval: Annotated[bool, typer.Option("--self-approval", help="Whoever triggered may approve, too.")] = False,
+    allow_ref: Annotated[list[str] | None, typer.Option(help="Such as main or release/*; may be repeated.")] = None,
+    soak: Annotated[int | None, typer.Option(min=0, help="Seconds that a commit has to have run elsewhere.")] = None,
+    freeze: Annotated[list[str] | None, typer.Option(metavar="JSON", help="A freeze window; may be repeated.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Say what is demanded before something is deployed here; what is not said is not demanded any more."""
+    protection = request(
+        Protection,
+        required_approvals=approvals,
+        approvers=approver,
+        allow_self_approval=self_approval,
+        allowed_refs=allow_ref,
+        minimum_soak=soak,
+        freeze_windows=[_json(text, "--freeze") for text in freeze or []],
+    )
+    _change_environment(project, name, UpdateEnvironmentRequest(protection=protection), as_json=as_json)
+
+
+@env_app.command("release")
+def release_environment(
+    project: ProjectOption,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The environment's name.")],
+    as_json: Json = False,
+) -> None:
+    """Lift the hold that a rollback has set on a ref."""
+    _change_environment(project, name, UpdateEnvironmentRequest(held_ref=None), as_json=as_json)
+
+
+def _change_environment(project: str, name: str, change: UpdateEnvironmentRequest, *, as_json: bool) -> None:
+    async def work(client: DeploymentsClient) -> Environment:
+        environment = await environment_named(client, project, name)
+        return await client.update_environment(environment.id, change)
+
+    changed = calling(work)
+    write_json(changed) if as_json else console.print(show.plain(changed.id))
 
 
 @env_app.command("list")

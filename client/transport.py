@@ -69,9 +69,10 @@ class Transport:
     async def patch(self, path: str, body: Request) -> bytes:
         return await self._send("PATCH", path, content=_written(body), headers=_JSON)
 
-    async def post(self, path: str) -> bytes:
+    async def post(self, path: str, body: Request | None = None) -> bytes:
         """Sent once."""
-        return await self._send("POST", path)
+        said = {} if body is None else {"content": _written(body), "headers": _JSON}
+        return await self._send("POST", path, **said)
 
     async def create(self, path: str, body: Request | bytes) -> bytes:
         """Sent until it is answered, with a key that makes one creation of it."""

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from domain.configuration import ConfigurationChange, DeploymentConfiguration
+from domain.protection import Approval
 from domain.result import Failure
 from domain.states import TERMINAL, Status
 from domain.wire import Request, Timestamp, Wire
@@ -14,6 +15,15 @@ ProjectId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$
 IdempotencyKey = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[\x20-\x7e]+$")]
 Trigger = Literal["manual", "webhook", "schedule", "api"]
 WaitingOn = Literal["lane", "approval", "provider", "schedule"]
+BreakGlass = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=1000,
+        pattern=r"^[^\x00]*$",
+        description="why no rule of the environment may keep it now; needs the scope `admin`",
+    ),
+]
 Concurrency = Literal["reject", "queue", "supersede", "parallel"]
 SortBy = Literal["createdAt", "startedAt", "finishedAt"]
 SortOrder = Literal["asc", "desc"]
@@ -69,7 +79,10 @@ class Deployment(Wire):
     artifact_id: str | None = None
     deployment_url: str | None = None
     preview_urls: list[str] = Field(default_factory=list)
-    rollback_of: str | None = None
+    rollback_of: str | None = Field(default=None, description="the deployment that was rolled back")
+    restores: str | None = Field(default=None, description="the deployment whose build is made live again, unbuilt")
+    break_glass: str | None = Field(default=None, description="why the environment's rules did not apply")
+    approvals: list[Approval] = Field(default_factory=list)
     superseded_by: str | None = None
     cancel_requested_at: Timestamp | None = None
     error: Failure | None = None
@@ -100,10 +113,15 @@ class TriggerDeploymentRequest(Request):
     force: bool = Field(default=False, description="skips the already-running check, never protection")
     concurrency: Concurrency | None = Field(default=None, description="instead of the environment's, this once")
     cancel_running: bool | None = None
+    break_glass: BreakGlass | None = None
 
 
 class RetryRequest(Request):
     """Overrides of the deployment that is tried again; what is absent stays as it was."""
+
+    from_stage: Literal["build", "deploy"] = Field(
+        default="build", description="deploy: what was built is published, where it is still there"
+    )
 
     source_ref: str | None = Field(default=None, min_length=1, max_length=1024)
     configuration: ConfigurationChange | None = None
@@ -112,6 +130,29 @@ class RetryRequest(Request):
     force: bool = False
     concurrency: Concurrency | None = None
     cancel_running: bool | None = None
+    break_glass: BreakGlass | None = None
+
+
+class RollbackRequest(Request):
+    target_deployment_id: str | None = Field(
+        default=None, max_length=64, pattern=r"^[^\x00]*$", description="default: the last that succeeded before it"
+    )
+    idempotency_key: IdempotencyKey | None = None
+    message: str | None = Field(default=None, max_length=4096, pattern=r"^[^\x00]*$")
+
+
+class Change(Wire):
+    """One thing that a rollback would change; values of secrets are not shown."""
+
+    path: str = Field(description="such as commitSha or configuration.environmentVariables.API_URL")
+    before: str | None
+    after: str | None
+
+
+class RollbackPreview(Wire):
+    target: Deployment
+    changes: list[Change]
+    held_ref: str | None = Field(description="the ref that would wait for approval afterwards")
 
 
 class ListDeploymentsOptions(Wire):

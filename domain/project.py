@@ -6,6 +6,7 @@ from pydantic import Field, StringConstraints
 
 from domain.configuration import ConfigurationChange
 from domain.deployment import Concurrency, ProjectId, ProviderName
+from domain.protection import Protection
 from domain.wire import Request, Timestamp, Wire
 
 EnvironmentType = Literal["production", "staging", "preview", "development"]
@@ -60,7 +61,7 @@ class Environment(Wire):
     is_default: bool
     concurrency: Concurrency | None = Field(default=None, description="null: the project's")
     cancel_running: bool | None = Field(default=None, description="null: the project's")
-    protection: dict[str, Any] = Field(default_factory=dict)
+    protection: Protection = Field(default_factory=Protection)
     held_ref: str | None = None
     created_at: Timestamp
     updated_at: Timestamp
@@ -103,6 +104,7 @@ class CreateEnvironmentRequest(Request):
     cancel_running: bool | None = Field(
         default=None, description="with supersede: the newest also ends the one that runs"
     )
+    protection: Protection = Field(default_factory=Protection)
 
 
 class UpdateEnvironmentRequest(Request):
@@ -114,4 +116,8 @@ class UpdateEnvironmentRequest(Request):
     concurrency: Concurrency | None = None
     cancel_running: bool | None = Field(
         default=None, description="with supersede: the newest also ends the one that runs"
+    )
+    protection: Protection | None = Field(default=None, description="all of it anew")
+    held_ref: str | None = Field(
+        default=None, max_length=1024, pattern=r"^[^\x00]*$", description="null lifts the hold"
     )

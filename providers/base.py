@@ -98,6 +98,11 @@ class Provider(ABC):
     async def collect_report(self, request: BuildRequest, build: Build) -> BuildReport:
         """Figures of an ended build, well or not. Reads only."""
 
+    async def resolve_commit(self, request: BuildRequest) -> str | None:
+        """The commit that the ref means now; None where that cannot be said before the build."""
+        del request
+        return None
+
     async def clean_up(self) -> None:
         """Removes what retention no longer keeps. Called by a schedule on each task queue of the provider."""
         return

@@ -9,11 +9,14 @@ from sqlalchemy import ColumnElement, Select, func, literal, literal_column, sel
 
 from domain.configuration import ConfigurationChange, digest, merge
 from domain.deployment import (
+    Concurrency,
     Deployment,
     DeploymentMetadata,
     ListDeploymentsOptions,
     Repository,
     RetryRequest,
+    RollbackPreview,
+    RollbackRequest,
     Trigger,
     TriggerDeploymentRequest,
 )
@@ -24,7 +27,7 @@ from domain.page import Page, PageRequest
 from domain.result import DeploymentResult
 from domain.source import check_source_ref, is_commit
 from domain.states import ACTIVE, TERMINAL, Status
-from store import audit, lanes
+from store import audit, gate, lanes, rollbacks
 from store.database import Connection, Database, Row, execute
 from store.idempotency import IdempotentRequest, Outcome, once
 from store.limits import TriggerLimiter
@@ -106,11 +109,51 @@ class DeploymentStore:
             await self._limiter.take(connection, parent["project_id"])
             environment = await environment_row(connection, str(parent["environment_id"]), lock=True)
             columns = self._repeat(parent, request)
+            if request.from_stage == "deploy":
+                columns["restores"] = _built(parent, request)
             columns |= {"triggered_by": actor, "message": request.message or parent["message"]}
             return await self._insert(connection, columns, project, environment, request)
 
         async with self._database.transaction() as connection:
             return await once(connection, idempotent, Deployment, self._sealer, make)
+
+    async def rollback(
+        self, deployment_id: str, request: RollbackRequest, actor: str, idempotent: IdempotentRequest | None = None
+    ) -> Outcome[Deployment]:
+        """A new deployment with all that an earlier one ran with, made live again where the provider can.
+
+        No rule of the environment keeps it, and it takes the lane: what stands in line is replaced, what runs is ended.
+
+        Raises:
+            DeploymentError: not-found, rate-limited, conflict (nothing to go back to), idempotency-mismatch.
+        """
+
+        async def make() -> Deployment:
+            row = await deployment_row(connection, deployment_id)
+            project = await project_row(connection, row["project_id"])
+            await self._limiter.take(connection, row["project_id"])
+            environment = await environment_row(connection, str(row["environment_id"]), lock=True)
+            target = await rollbacks.find_target(connection, row, request.target_deployment_id)
+            columns = self._restoring(target)
+            columns |= {"rollback_of": row["id"], "triggered_by": actor, "message": request.message}
+            asked = RetryRequest(concurrency="supersede", cancel_running=True)
+            made = await self._insert(connection, columns, project, environment, asked)
+            await rollbacks.hold(connection, environment, row, await deployment_row(connection, made.id))
+            return made
+
+        async with self._database.transaction() as connection:
+            return await once(connection, idempotent, Deployment, self._sealer, make)
+
+    async def preview_rollback(self, deployment_id: str, request: RollbackRequest) -> RollbackPreview:
+        """What `rollback` would change. Raises DeploymentError: not-found, conflict."""
+        async with self._database.transaction() as connection:
+            row = await deployment_row(connection, deployment_id)
+            target = await rollbacks.find_target(connection, row, request.target_deployment_id)
+            return RollbackPreview(
+                target=self._read(target),
+                changes=rollbacks.changes(row, target, self._sealer),
+                held_ref=None if row["rollback_of"] else row["source_ref"],
+            )
 
     async def get(self, deployment_id: str) -> Deployment:
         """Raises DeploymentError (not-found)."""
@@ -220,6 +263,19 @@ class DeploymentStore:
             "secrets": sealed_secrets(secrets, self._sealer, f"deployment {identity}"),
         }
 
+    def _restoring(self, target: Row) -> dict[str, Any]:
+        """The columns of a deployment that makes `target` live again: its snapshot, its commit, its secrets of then."""
+        before = deployment_of(target, None)
+        layer = before.configuration.model_dump(exclude={"secrets", "environment"})
+        secrets = opened_secrets(target, self._sealer, f"deployment {target['id']}")
+        columns = self._columns(target, {"name": target["environment_name"]}, before.source_ref, layer, secrets)
+        known = DeploymentMetadata(repository=before.metadata.repository)
+        return columns | {
+            "metadata": Jsonb(known.model_dump(mode="json", by_alias=True)),
+            "commit_sha": before.commit_sha,
+            "restores": target["restores"] or target["id"],
+        }
+
     def _repeat(self, parent: Row, request: RetryRequest) -> dict[str, Any]:
         """The columns of a deployment that runs with its parent's snapshot, but for what `request` overrides."""
         before = deployment_of(parent, None)
@@ -249,19 +305,25 @@ class DeploymentStore:
         request: TriggerDeploymentRequest | RetryRequest,
     ) -> Deployment:
         policy = request.concurrency or environment["concurrency"] or project["concurrency"]
-        lane = await lanes.enter(connection, environment["id"], policy, force=request.force)
-        if policy == "supersede" and lane == "waiting":
-            asked = (request.cancel_running, environment["cancel_running"], project["cancel_running"])
-            cancel_running = next(said for said in asked if said is not None)
-            await lanes.supersede(connection, environment["id"], columns["id"], cancel_running=cancel_running)
+        asked = (request.cancel_running, environment["cancel_running"], project["cancel_running"])
         columns |= {
             "project_id": project["id"],
             "environment_id": environment["id"],
             "environment_name": environment["name"],
             "sequence": await _next_sequence(connection, environment["id"]),
-            "lane": lane,
-            "waiting_on": "lane" if lane == "waiting" else None,
+            "lane_policy": "parallel" if request.force else policy,
+            "break_glass": request.break_glass,
         }
+        if request.break_glass is None and columns.get("rollback_of") is None:
+            gate.check_ref(environment, columns["source_ref"])
+        columns |= await self._place(
+            connection,
+            columns,
+            environment,
+            policy,
+            force=request.force,
+            cancel_running=next(said for said in asked if said is not None),
+        )
         names, places = ", ".join(columns), ", ".join(f"%({name})s" for name in columns)
         cursor = await execute(
             connection, f"insert into deployments ({names}) values ({places}) returning *, {POSITION}", columns
@@ -276,10 +338,30 @@ class DeploymentStore:
             project["id"],
             str(row["id"]),
             ref=row["source_ref"],
+            **({"breakGlass": row["break_glass"]} if row["break_glass"] else {}),
         )
         await write_event(connection, row)
         secrets = opened_secrets(row, self._sealer, f"deployment {row['id']}")
         return self._read(row).model_copy(update={"warnings": unmasked_warnings(secrets)})
+
+    async def _place(
+        self,
+        connection: Connection,
+        columns: dict[str, Any],
+        environment: Row,
+        policy: Concurrency,
+        *,
+        force: bool,
+        cancel_running: bool,
+    ) -> dict[str, Any]:
+        """Where the new deployment stands: kept by a rule, in line, or free to go."""
+        wait = await gate.keeps(connection, environment, {"rollback_of": None, **columns})
+        if wait is not None:
+            return {"lane": "gated", **gate.waiting_columns(wait)}
+        lane = await lanes.enter(connection, environment["id"], policy, force=force)
+        if policy == "supersede" and lane == "waiting":
+            await lanes.supersede(connection, environment["id"], columns["id"], cancel_running=cancel_running)
+        return lanes.in_line() if lane == "waiting" else {"lane": lane}
 
 
 async def _queue_seconds(connection: Connection, row: Row) -> float | None:
@@ -321,6 +403,17 @@ def _chosen(project_id: str, options: ListDeploymentsOptions) -> Select[Any]:
     if options.source_ref is not None:
         statement = statement.where(columns.source_ref == options.source_ref)
     return statement
+
+
+def _built(parent: Row, request: RetryRequest) -> UUID:
+    """The deployment whose build is there to be published. Raises DeploymentError (conflict)."""
+    if request.source_ref is not None or request.configuration is not None or parent["artifact_id"] is None:
+        raise DeploymentError(
+            ErrorCode.CONFLICT,
+            "there is no build to publish: fromStage 'deploy' needs one that was built, unchanged; accepted: build",
+        )
+    built: UUID = parent["restores"] or parent["id"]
+    return built
 
 
 def _conflict(row: Row, what: str, accepted: frozenset[Status]) -> DeploymentError:

@@ -1,10 +1,12 @@
 """Lanes: one project and one environment. Who may run, and who is next, is decided under the environment's row lock.
 
-A deployment's `lane` is `held`, `waiting` (in line, by its sequence), `released`, or `none` (it runs beside: by force,
-or because its environment is `parallel`). The database itself refuses a second one that holds the same lane.
+A deployment's `lane` is `gated` (a rule of the environment keeps it: see `gate`), `waiting` (in line, by its sequence),
+`held`, `released`, or `none` (it runs beside: by force, or because its environment is `parallel`). The database itself
+refuses a second one that holds the same lane.
 """
 
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 from domain.deployment import Concurrency
@@ -12,6 +14,11 @@ from domain.errors import DeploymentError, ErrorCode
 from domain.states import ACTIVE
 from store.database import Connection, Row, execute
 from store.rows import NOT_WAITING, change
+
+
+def in_line() -> dict[str, Any]:
+    """Columns of one that stands in line from now on."""
+    return {"lane": "waiting", "waiting_on": "lane", "waiting_reason": None, "waiting_since": datetime.now(UTC)}
 
 
 async def lock(connection: Connection, deployment_id: str) -> None:
@@ -31,7 +38,7 @@ async def enter(connection: Connection, environment_id: UUID, policy: Concurrenc
     """
     if policy == "parallel":
         return "none"
-    running = await _active(connection, environment_id)
+    running = [row for row in await _active(connection, environment_id) if row["lane"] != "gated"]
     held = any(row["lane"] == "held" for row in running)
     if force or not running:
         return "none" if held else "held"
@@ -45,32 +52,62 @@ async def enter(connection: Connection, environment_id: UUID, policy: Concurrenc
     return "waiting" if held or in_line else "held"
 
 
+async def enter_late(connection: Connection, row: Row) -> Row:
+    """Lets one in whose gate has opened; where `reject` would have refused it at the door, it stands in line now."""
+    if row["lane_policy"] == "parallel":
+        return await change(connection, row, lane="none", **NOT_WAITING)
+    others = [
+        other for other in await _active(connection, row["environment_id"], lock=True) if other["id"] != row["id"]
+    ]
+    if any(other["lane"] in {"held", "waiting"} for other in others):
+        row = await change(connection, row, **in_line())
+        if row["lane_policy"] == "supersede":
+            older = [other for other in others if other["sequence"] < row["sequence"]]
+            await _replace(connection, older, row["id"], {"waiting"})
+        return row
+    return await change(connection, row, lane="held", **NOT_WAITING)
+
+
 async def supersede(connection: Connection, environment_id: UUID, newest: UUID, *, cancel_running: bool) -> None:
     """Takes those that wait out of the line; with `cancel_running`, asks the one that runs to end as well.
 
     Called before `newest` is written: nobody may wait for a deployment while he holds the project's row.
     """
     replaced = {"waiting", "held"} if cancel_running else {"waiting"}
-    for row in await _active(connection, environment_id, lock=True):
-        if row["lane"] in replaced:
-            left = {"lane": "released"} if row["lane"] == "waiting" else {}
-            asked = row["cancel_requested_at"] or datetime.now(UTC)
-            await change(connection, row, superseded_by=newest, cancel_requested_at=asked, **left)
+    await _replace(connection, await _active(connection, environment_id, lock=True), newest, replaced)
 
 
-async def leave(connection: Connection, row: Row) -> Row:
+async def leave(connection: Connection, row: Row, *, deployed: bool) -> Row:
     """Frees what `row` holds, or its place in the line, and gives a free lane to the first in line.
 
-    The caller holds the lock of the environment's row, and not yet the project's.
+    What is older than one that was deployed no longer goes out. The caller holds the lock of the environment's row, and
+    not yet the project's.
     """
-    if row["lane"] not in {"held", "waiting"}:
+    if row["lane"] not in {"held", "waiting", "gated"}:
         return row
     row = await change(connection, row, lane="released")
     rows = await _active(connection, row["environment_id"], lock=True)
+    if deployed:
+        older = [other for other in rows if other["sequence"] < row["sequence"]]
+        await _replace(connection, older, row["id"], {"gated", "waiting"})
+        rows = [other for other in rows if other["sequence"] > row["sequence"]]
     first = next((other for other in rows if other["lane"] == "waiting"), None)
     if first is not None and not any(other["lane"] == "held" for other in rows):
-        await change(connection, first, lane="held", lane_granted_at=datetime.now(UTC), **NOT_WAITING)
+        await change(connection, first, lane="held", **NOT_WAITING, **asking_to_wake())
     return row
+
+
+def asking_to_wake() -> dict[str, datetime | None]:
+    """Columns: the workflow is to look at its record again."""
+    return {"wake_asked_at": datetime.now(UTC), "wake_delivered_at": None}
+
+
+async def _replace(connection: Connection, rows: list[Row], newest: UUID, lanes: set[str]) -> None:
+    for row in rows:
+        if row["lane"] in lanes:
+            left = {} if row["lane"] == "held" else {"lane": "released"}
+            asked = row["cancel_requested_at"] or datetime.now(UTC)
+            await change(connection, row, superseded_by=newest, cancel_requested_at=asked, **left)
 
 
 async def _active(connection: Connection, environment_id: UUID, *, lock: bool = False) -> list[Row]:

@@ -36,18 +36,18 @@ class Outbox:
         )
         return [str(row["id"]) for row in rows]
 
-    async def not_told(self, limit: int = 100) -> list[str]:
-        """Ids of deployments whose turn it is and whose workflow waits to hear it."""
+    async def not_woken(self, limit: int = 100) -> list[str]:
+        """Ids of deployments whose workflow is to look at its record again."""
         rows = await self._database.fetch_all(
-            "select id from deployments where lane_granted_at is not null and lane_delivered_at is null"
-            " and workflow_started_at is not null order by lane_granted_at limit %(limit)s",
+            "select id from deployments where wake_asked_at is not null and wake_delivered_at is null"
+            " and workflow_started_at is not null order by wake_asked_at limit %(limit)s",
             {"limit": limit},
         )
         return [str(row["id"]) for row in rows]
 
-    async def mark_told(self, deployment_id: str) -> None:
+    async def mark_woken(self, deployment_id: str) -> None:
         await self._database.fetch_all(
-            "update deployments set lane_delivered_at = now() where id = %(id)s returning id", {"id": deployment_id}
+            "update deployments set wake_delivered_at = now() where id = %(id)s returning id", {"id": deployment_id}
         )
 
     async def mark_started(self, deployment_id: str) -> None:

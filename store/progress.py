@@ -51,6 +51,21 @@ class ProgressStore:
             **{name: row[name] for name in _REQUEST_COLUMNS},
         )
 
+    async def build_to_restore(self, deployment_id: str) -> Build | None:
+        """The build that a deployment makes live again; None where its provider knows none of it."""
+        async with self._database.transaction() as connection:
+            row = await deployment_row(connection, deployment_id)
+            restored = await deployment_row(connection, str(row["restores"]))
+        if restored["build_id"] is None or restored["provider"] != row["provider"]:
+            return None
+        return Build(
+            deployment_id=str(restored["id"]),
+            project_id=restored["project_id"],
+            environment=restored["environment_name"],
+            build_id=restored["build_id"],
+            task_queue=restored["task_queue"],
+        )
+
     async def reach(
         self, deployment_id: str, status: Status, *, waiting: str | None = None, **columns: Any
     ) -> Deployment:
@@ -75,17 +90,16 @@ class ProgressStore:
             if row["status"] not in TERMINAL:
                 await _note(connection, row, _waits_for_provider(row, reason))
 
-    async def wait_in_line(self, deployment_id: str) -> str:
-        """What the deployment's lane is now. One that waits is `queued` from here on."""
-        async with self._database.transaction() as connection:
-            row = await deployment_row(connection, deployment_id, lock=True)
-            if row["status"] not in TERMINAL:
-                await _move(connection, row, Status.QUEUED)
-            return str(row["lane"])
-
     async def note_build(self, build: Build) -> None:
         """Which build of the provider it is, and where it is reached."""
         await self.reach(build.deployment_id, Status.INITIALIZING, build_id=build.build_id, task_queue=build.task_queue)
+
+    async def pin_commit(self, deployment_id: str, commit: str) -> None:
+        """What the ref means now is what will be deployed: a later push changes nothing about it."""
+        async with self._database.transaction() as connection:
+            row = await deployment_row(connection, deployment_id, lock=True)
+            if row["commit_sha"] is None and row["status"] not in TERMINAL:
+                await change(connection, row, commit_sha=commit)
 
     async def note_repository(self, deployment_id: str, repository: Repository) -> None:
         """What was fetched: commit, author, message."""
@@ -103,7 +117,8 @@ class ProgressStore:
             row = await deployment_row(connection, deployment_id, lock=True)
             if row["status"] in TERMINAL:
                 return deployment_of(row, None)
-            row = await lanes.leave(connection, row)
+            published = ending.status is Status.SUCCEEDED and not row["configuration"].get("skipDeploy")
+            row = await lanes.leave(connection, row, deployed=published)
             ending = _as_it_was(row, ending)
             *between, final = moves(Status(row["status"]), ending.status)
             for status in between:

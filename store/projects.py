@@ -142,11 +142,17 @@ class ProjectStore:
             await _lock_environments(connection, (await environment_row(connection, environment_id))["project_id"])
             row = await environment_row(connection, environment_id)
             _check_version(row, version)
-            columns = _said(change, "type", "concurrency", "cancel_running", "is_default")
+            columns = _said(change, "type", "concurrency", "cancel_running", "is_default", "held_ref")
+            if change.protection is not None:
+                columns["protection"] = Jsonb(change.protection.model_dump(mode="json", by_alias=True))
+            if "held_ref" in columns:
+                columns |= {"held_commit": None, "held_by": None}
             columns |= self._configuration_columns(row, change.configuration, f"environment {row['id']}")
             if change.is_default and not row["is_default"]:
                 await _take_default_away(connection, row["project_id"])
             row = await _update(connection, "environments", row["id"], columns)
+            if {"protection", "held_ref"} & set(columns):
+                await _wake_gated(connection, row["id"])
             fields = sorted(columns)
             await audit.record(
                 connection, actor, "environment.update", row["project_id"], str(row["id"]), fields=fields
@@ -179,6 +185,7 @@ class ProjectStore:
             "is_default": request.is_default,
             "concurrency": request.concurrency,
             "cancel_running": request.cancel_running,
+            "protection": Jsonb(request.protection.model_dump(mode="json", by_alias=True)),
             **self._configuration_columns(row, request.configuration, f"environment {identity}"),
         }
 
@@ -264,9 +271,8 @@ def _warned(answer: Answer, change: ConfigurationChange | None) -> Answer:
 def _said(change: UpdateProjectRequest | UpdateEnvironmentRequest, *names: str) -> dict[str, Any]:
     """The columns that the caller named; a map travels as JSON."""
     values = {name: getattr(change, name) for name in names if name in change.model_fields_set}
-    nullable = {"repository_url"} | (
-        {"concurrency", "cancel_running"} if isinstance(change, UpdateEnvironmentRequest) else set()
-    )
+    of_environment = {"concurrency", "cancel_running", "held_ref"}
+    nullable = {"repository_url"} | (of_environment if isinstance(change, UpdateEnvironmentRequest) else set())
     return {
         name: Jsonb(value) if isinstance(value, dict) else value
         for name, value in values.items()
@@ -312,6 +318,16 @@ async def _lock_environments(connection: Connection, project_id: str) -> None:
     the project's row may wait for an environment."""
     statement = "select 1 from environments where project_id = %(project_id)s order by id for update"
     await execute(connection, statement, {"project_id": project_id})
+
+
+async def _wake_gated(connection: Connection, environment_id: object) -> None:
+    """Those that a rule keeps look again: it may have been changed."""
+    await execute(
+        connection,
+        "update deployments set wake_asked_at = now(), wake_delivered_at = null"
+        " where environment_id = %(id)s and lane = 'gated'",
+        {"id": environment_id},
+    )
 
 
 async def _take_default_away(connection: Connection, project_id: str) -> None:

@@ -29,6 +29,7 @@ def deployment_of(row: Row, temporal_page: str | None) -> Deployment:
             "id": identity,
             "environment_id": str(row["environment_id"]),
             "rollback_of": row["rollback_of"] and str(row["rollback_of"]),
+            "restores": row["restores"] and str(row["restores"]),
             "superseded_by": row["superseded_by"] and str(row["superseded_by"]),
             "duration": _duration(row["started_at"] or row["created_at"], row["finished_at"]),
             "links": links_of(identity, temporal_page),

@@ -59,6 +59,8 @@ class EnvironmentRow(SQLModel, table=True):
     cancel_running: bool | None
     protection: dict[str, Any] = _json()
     held_ref: str | None
+    held_commit: str | None
+    held_by: UUID | None
     last_sequence: int = _count()
     created_at: datetime = _moment()
     updated_at: datetime = _moment()
@@ -90,13 +92,17 @@ class DeploymentRow(SQLModel, table=True):
     deployment_url: str | None
     preview_urls: list[str] = _json()
     rollback_of: UUID | None
+    restores: UUID | None
     superseded_by: UUID | None
     cancel_requested_at: datetime | None = _moment(nullable=True)
     cancel_delivered_at: datetime | None = _moment(nullable=True)
     workflow_started_at: datetime | None = _moment(nullable=True)
     lane: str
-    lane_granted_at: datetime | None = _moment(nullable=True)
-    lane_delivered_at: datetime | None = _moment(nullable=True)
+    lane_policy: str
+    wake_asked_at: datetime | None = _moment(nullable=True)
+    wake_delivered_at: datetime | None = _moment(nullable=True)
+    approvals: list[dict[str, Any]] = _json()
+    break_glass: str | None
     error: dict[str, Any] | None = _json(nullable=True)
     # `metadata` is taken by SQLAlchemy's own classes.
     facts: dict[str, Any] = Field(sa_column=Column("metadata", JSONB, nullable=False))

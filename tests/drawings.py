@@ -9,6 +9,8 @@ from datetime import timedelta
 from pathlib import Path
 
 from domain.configuration import DEFAULT_TIMEOUT_SECONDS
+from domain.gate import LINE_TIMEOUT
+from domain.protection import APPROVAL_TIMEOUT_SECONDS
 from domain.states import TRANSITIONS, diagram
 from providers.registry import ALL
 from workflows import policies
@@ -47,7 +49,12 @@ def timeouts() -> str:
     return table(
         ("level", "at most", "and then"),
         ("accepted, Temporal away", "no limit", "stays `created` until Temporal is back"),
-        ("in line for a lane", _said(policies.LINE_TIMEOUT), "`timeout`"),
+        ("in line for a lane", _said(LINE_TIMEOUT), "`timeout`"),
+        (
+            "waiting for approval",
+            f"`protection.approvalTimeout`; default {_said(timedelta(seconds=APPROVAL_TIMEOUT_SECONDS))}",
+            "`timeout`",
+        ),
         (
             "build",
             f"{_said(policies.BUILD_TIMEOUT)}, or the whole if that is shorter",

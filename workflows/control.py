@@ -55,13 +55,13 @@ class DeploymentWorkflows:
         """
         await self._ask(self._tell(deployment_id, lambda handle: handle.cancel(reason=reason)))
 
-    async def grant_lane(self, deployment_id: str) -> None:
-        """Tells the workflow that its turn may have come; one that is closed is left alone.
+    async def wake(self, deployment_id: str) -> None:
+        """Tells the workflow to look at its record again; one that is closed is left alone.
 
         Raises:
             DeploymentError: unavailable.
         """
-        await self._ask(self._tell(deployment_id, lambda handle: handle.signal(DeploymentWorkflow.lane_granted)))
+        await self._ask(self._tell(deployment_id, lambda handle: handle.signal(DeploymentWorkflow.look_again)))
 
     async def hint(self, news: News) -> None:
         """Shows the workflow what webhooks have brought; one that is closed is left alone.

@@ -15,7 +15,7 @@ from temporalio.exceptions import ActivityError, ApplicationError
 with workflow.unsafe.imports_passed_through():
     from activities.builds import BuildActivities
     from activities.records import RecordActivities
-    from activities.steps import BuildOutcome, BuildStep, Finish, InLine, StartBuild
+    from activities.steps import BuildOutcome, BuildStep, Finish, OfDeployment, RestoreBuild, StartBuild
     from domain.build import Build
     from domain.ending import Ending
     from domain.errors import RETRYABLE, ErrorCode
@@ -29,7 +29,6 @@ with workflow.unsafe.imports_passed_through():
         CANCEL_TIMEOUT,
         COLLECT_TIMEOUT,
         HEARTBEAT,
-        LINE_TIMEOUT,
         LOOK_AGAIN,
         RETRY,
     )
@@ -40,7 +39,7 @@ STATUS_OF_STAGE = {"failed": Status.FAILED, "canceled": Status.CANCELED, "timeou
 WAIT = workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED
 """A step that is canceled is waited for: it must not write after the deployment has ended."""
 _SLACK = timedelta(minutes=1)
-"""What following may take longer than the build itself: the steps inside enforce the precise time."""
+"""What a step may take longer than the build or the deployment itself: these have their own, precise deadlines."""
 
 Answer = TypeVar("Answer")
 
@@ -54,7 +53,7 @@ class DeploymentWorkflow:
         self._outcome: BuildOutcome | None = None
         self._deadline: asyncio.Timeout | None = None
         self._told = False
-        self._in_line = plan.in_line
+        self._gated = plan.gated
         self._status: Status | None = None
         self._hints = 0
         self._last_hint: str | None = None
@@ -71,10 +70,9 @@ class DeploymentWorkflow:
     async def _decide(self) -> Ending:
         """How the deployment ends. Every way out of the story comes by here."""
         try:
-            if self._in_line:
-                async with asyncio.timeout(LINE_TIMEOUT.total_seconds()) as self._deadline:
-                    await self._wait_in_line(Guard(self._deadline))
-                self._in_line = False
+            if self._gated and (ending := await self._pass_gate()) is not None:
+                return ending
+            self._gated = False
             async with asyncio.timeout(self._plan.timeout_seconds) as self._deadline:
                 return await self._deploy(Guard(self._deadline))
         except (asyncio.CancelledError, Exception) as error:  # noqa: BLE001 - a bug of ours, too, has to end in the record
@@ -82,13 +80,11 @@ class DeploymentWorkflow:
                 return self._canceled()
             if self._deadline is not None and self._deadline.expired():
                 return self._overdue()
-            if isinstance(error, _Replaced):
-                return self._canceled()
             return self._failed(error)
 
     @workflow.signal
-    def lane_granted(self) -> None:
-        """The lane may be this deployment's now: a hint, the record decides."""
+    def look_again(self) -> None:
+        """There may be something new in the record: an approval, a free lane. A hint; the record decides."""
         self._told = True
 
     @workflow.signal
@@ -98,26 +94,50 @@ class DeploymentWorkflow:
         self._last_hint = hint.kind
         self._describe()
 
-    async def _wait_in_line(self, guard: Guard) -> None:
-        """Returns when the lane is this deployment's."""
+    async def _pass_gate(self) -> Ending | None:
+        """Returns when the deployment may go, or how it ends without."""
+        pinned = False
         while True:
             self._told = False
-            lane = await workflow.execute_activity_method(
-                RecordActivities.wait_in_line,
-                InLine(deployment_id=self._plan.deployment_id),
+            look = await workflow.execute_activity_method(
+                RecordActivities.look_at_gate,
+                OfDeployment(deployment_id=self._plan.deployment_id),
+                start_to_close_timeout=ATTEMPT,
+                heartbeat_timeout=HEARTBEAT,
+                retry_policy=RETRY,
                 cancellation_type=WAIT,
-                **_bounds(LINE_TIMEOUT),
             )
-            guard.check()
-            if lane == "held":
-                return
-            if lane == "released":
-                raise _Replaced
+            if workflow.cancellation_reason() is not None:
+                raise asyncio.CancelledError
+            if look.may_go or look.ending is not None:
+                return look.ending
             self._show(Status.QUEUED)
+            if look.pin and not pinned:
+                pinned = True
+                await self._pin_commit()
+                continue
+            pause = min(LOOK_AGAIN, timedelta(seconds=look.look_again_seconds or LOOK_AGAIN.total_seconds()))
             with contextlib.suppress(asyncio.TimeoutError):
-                await workflow.wait_condition(lambda: self._told, timeout=LOOK_AGAIN, timeout_summary="in line")
+                await workflow.wait_condition(lambda: self._told, timeout=pause, timeout_summary="before its turn")
+
+    async def _pin_commit(self) -> None:
+        """What people approve is one commit. Where it cannot be had they approve a ref, and the record shows it."""
+        try:
+            await workflow.execute_activity_method(
+                BuildActivities.pin_commit,
+                self._start(),
+                task_queue=BUILD_QUEUE,
+                cancellation_type=WAIT,
+                **_bounds(ATTEMPT),
+            )
+        except ActivityError as error:
+            if workflow.cancellation_reason() is None:
+                workflow.logger.warning("the commit of %s is not known: %s", self._plan.source_ref, error.cause)
 
     async def _deploy(self, guard: Guard) -> Ending:
+        if self._plan.restores is not None and await self._restore():
+            return Ending(status=Status.SUCCEEDED)
+        guard.check()
         self._build = build = await self._start_build()
         guard.check()
         self._show(Status.BUILDING)
@@ -131,15 +151,35 @@ class DeploymentWorkflow:
             await self._publish_build(build)
         return Ending(status=Status.SUCCEEDED)
 
+    async def _restore(self) -> bool:
+        """Whether what was built before is live again."""
+        plan = self._plan
+        build = await workflow.execute_activity_method(
+            RecordActivities.build_to_restore,
+            OfDeployment(deployment_id=plan.deployment_id),
+            cancellation_type=WAIT,
+            **self._until_the_deadline(),
+        )
+        if build is None:
+            return False
+        step = workflow.start_activity_method(
+            BuildActivities.restore_build,
+            RestoreBuild(deployment_id=plan.deployment_id, build=build, provider=plan.provider),
+            task_queue=build.task_queue or BUILD_QUEUE,
+            summary=f"build {build.build_id} again",
+            cancellation_type=WAIT,
+            **self._until_the_deadline(),
+        )
+        if not await to_its_end(step):
+            return False
+        self._build, self._outcome = build, BuildOutcome(stage="built")
+        return True
+
     async def _start_build(self) -> Build:
         plan = self._plan
         step = workflow.start_activity_method(
             BuildActivities.start_build,
-            StartBuild(
-                deployment_id=plan.deployment_id,
-                provider=plan.provider,
-                build_timeout_seconds=plan.build_timeout_seconds,
-            ),
+            self._start(),
             task_queue=BUILD_QUEUE,
             summary=f"{plan.provider}: {plan.source_ref}",
             cancellation_type=WAIT,
@@ -210,7 +250,15 @@ class DeploymentWorkflow:
 
     def _until_the_deadline(self) -> dict[str, Any]:
         """A provider that is away, or a builder that is not free, is waited for as long as the deployment may take."""
-        return _bounds(timedelta(seconds=self._plan.timeout_seconds))
+        return _bounds(timedelta(seconds=self._plan.timeout_seconds) + _SLACK)
+
+    def _start(self) -> StartBuild:
+        plan = self._plan
+        return StartBuild(
+            deployment_id=plan.deployment_id,
+            provider=plan.provider,
+            build_timeout_seconds=plan.build_timeout_seconds,
+        )
 
     def _step(self, build: Build) -> BuildStep:
         plan = self._plan
@@ -235,10 +283,6 @@ class DeploymentWorkflow:
         return Ending(status=Status.CANCELED, failure=failure)
 
     def _overdue(self) -> Ending:
-        if self._in_line:
-            message = f"its turn did not come within {LINE_TIMEOUT.total_seconds() / 3600:g} hours"
-            failure = Failure(code=ErrorCode.TIMEOUT, message=message, phase=Status.QUEUED, retryable=True)
-            return Ending(status=Status.TIMEOUT, failure=failure)
         message = f"the deployment did not end within {self._plan.timeout_seconds:g} s"
         failure = Failure(
             code=ErrorCode.TIMEOUT,
@@ -254,7 +298,7 @@ class DeploymentWorkflow:
 
     def _phase(self) -> str:
         if self._build is None:
-            return Status.QUEUED if self._in_line else Status.INITIALIZING
+            return Status.QUEUED if self._gated else Status.INITIALIZING
         return Status.BUILDING if self._outcome is None else Status.DEPLOYING
 
     def _mirror(self, status: Status, ending: Ending) -> str:
@@ -265,10 +309,6 @@ class DeploymentWorkflow:
         if status is Status.CANCELED and workflow.cancellation_reason() is not None:
             raise asyncio.CancelledError(failure.message)
         raise ApplicationError(failure.message, type=failure.code, non_retryable=True)
-
-
-class _Replaced(Exception):
-    """A newer deployment took the place in the line."""
 
 
 def _bounds(limit: timedelta) -> dict[str, Any]:

@@ -20,10 +20,10 @@ class Undelivered(Protocol):
 
     async def not_started(self) -> list[Deployment]: ...
     async def not_canceled(self) -> list[str]: ...
-    async def not_told(self) -> list[str]: ...
+    async def not_woken(self) -> list[str]: ...
     async def mark_started(self, deployment_id: str) -> None: ...
     async def mark_canceled(self, deployment_id: str) -> None: ...
-    async def mark_told(self, deployment_id: str) -> None: ...
+    async def mark_woken(self, deployment_id: str) -> None: ...
     async def claim_news(self) -> list[News]: ...
     async def mark_told_news(self, news: list[News]) -> None: ...
 
@@ -71,17 +71,17 @@ class Dispatcher:
 
     async def deliver(self) -> None:
         """Raises DeploymentError (unavailable) when Temporal or the database is away; the next round goes on."""
-        await self._webhooks.deliver()
         for deployment in await self._outbox.not_started():
             await self._workflows.start(deployment)
             await self._outbox.mark_started(deployment.id)
         for deployment_id in await self._outbox.not_canceled():
             await self._workflows.cancel(deployment_id, "requested")
             await self._outbox.mark_canceled(deployment_id)
-        await self.tell_lanes()
+        await self.wake()
+        await self._webhooks.deliver()
 
-    async def tell_lanes(self) -> None:
-        """Tells those whose turn has come. Raises DeploymentError (unavailable)."""
-        for deployment_id in await self._outbox.not_told():
-            await self._workflows.grant_lane(deployment_id)
-            await self._outbox.mark_told(deployment_id)
+    async def wake(self) -> None:
+        """Tells workflows that there is something new to see in their record. Raises DeploymentError (unavailable)."""
+        for deployment_id in await self._outbox.not_woken():
+            await self._workflows.wake(deployment_id)
+            await self._outbox.mark_woken(deployment_id)

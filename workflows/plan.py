@@ -18,7 +18,8 @@ class DeploymentPlan(Wire):
     skip_deploy: bool
     timeout_seconds: float
     build_timeout_seconds: float
-    in_line: bool = False
+    gated: bool = False
+    restores: str | None = None
 
 
 def plan_of(deployment: Deployment) -> DeploymentPlan:
@@ -31,6 +32,7 @@ def plan_of(deployment: Deployment) -> DeploymentPlan:
         source_ref=deployment.source_ref,
         skip_deploy=configuration.skip_deploy,
         timeout_seconds=configuration.timeout_seconds,
-        in_line=deployment.waiting_on == "lane",
+        restores=deployment.restores,
+        gated=deployment.waiting_on is not None,
         build_timeout_seconds=min(BUILD_TIMEOUT.total_seconds(), configuration.timeout_seconds),
     )

@@ -7,9 +7,8 @@ from temporalio.common import RetryPolicy
 HEARTBEAT = timedelta(seconds=15)
 """A worker that is gone is noticed after this. Longer than a restart of the Temporal server takes."""
 
-LINE_TIMEOUT = timedelta(hours=24)
-LOOK_AGAIN = timedelta(hours=1)
-"""In line: a signal that never came costs no more than this."""
+LOOK_AGAIN = timedelta(hours=6)
+"""Before its turn: a signal that never came costs no more than this."""
 
 BUILD_TIMEOUT = timedelta(minutes=45)
 CANCEL_TIMEOUT = timedelta(minutes=10)

@@ -9,20 +9,32 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 
 from api import reach
 from api.answers import json_answer, page_answer, tagged_answer
-from api.auth import Deployer, Reader
+from api.auth import Approver, Deployer, Reader, check_scope
 from api.bodies import Received, body_of
-from api.describe import CREATING, GUARDED, LISTED, described, takes
+from api.describe import BODY, CREATING, GUARDED, LISTED, described, takes
 from api.idempotency import idempotent, mark
 from api.limits import tell
 from api.queries import PageQuery, Text, Truth
 from api.requests import RetryBody, TriggerBody
 from api.services import Services, Wired
-from domain.deployment import Deployment, ListDeploymentsOptions, SortBy, SortOrder
+from domain.deployment import (
+    Deployment,
+    ListDeploymentsOptions,
+    RetryRequest,
+    RollbackPreview,
+    RollbackRequest,
+    SortBy,
+    SortOrder,
+    TriggerDeploymentRequest,
+)
 from domain.errors import ErrorCode
 from domain.log import LogFilter
 from domain.page import Page
+from domain.protection import DecisionRequest
 from domain.result import DeploymentMetrics, DeploymentResult
 from domain.states import Status
+from domain.token import Scope, Token
+from store.gate import Decision
 from store.idempotency import Outcome
 
 router = APIRouter(prefix="/v1", tags=["deployments"])
@@ -56,6 +68,7 @@ async def trigger_deployment(
     body: Annotated[Received[TriggerBody], Depends(body_of(TriggerBody))],
 ) -> Response:
     project_id = (await reach.project(services, caller, body.model.project_id)).id
+    _check_break_glass(caller, body.model)
     tell(request, project_id)
     made = await services.deployments.trigger(body.model, caller.subject, idempotent(request, body, project_id))
     return _accepted(request, services, made)
@@ -76,9 +89,45 @@ async def retry_deployment(
     body: Annotated[Received[RetryBody], Depends(body_of(RetryBody, optional=True))],
 ) -> Response:
     project_id = (await reach.deployment(services, caller, deployment_id)).project_id
+    _check_break_glass(caller, body.model)
     tell(request, project_id)
     key = idempotent(request, body, project_id)
     made = await services.deployments.retry(deployment_id, body.model, caller.subject, key)
+    return _accepted(request, services, made)
+
+
+@router.post(
+    "/deployments/{deployment_id}/rollback",
+    operation_id="rollbackDeployment",
+    summary="Go back to an earlier deployment, its configuration and its secrets; or see what would change",
+    openapi_extra=takes("RollbackRequest", {}, required=False),
+    **described(
+        202,
+        Deployment,
+        GUARDED,
+        CREATING,
+        ErrorCode.NOT_FOUND,
+        ErrorCode.RATE_LIMITED,
+        headers=_ACCEPTED,
+        limited=True,
+        otherwise=(200, RollbackPreview, "with `dryRun=true`: what would change; nothing is done"),
+    ),
+)
+async def rollback_deployment(
+    *,
+    request: Request,
+    services: Wired,
+    caller: Deployer,
+    deployment_id: str,
+    body: Annotated[Received[RollbackRequest], Depends(body_of(RollbackRequest, optional=True))],
+    dry_run: Annotated[Truth, Query(alias="dryRun", description="only say what would change")] = False,
+) -> Response:
+    project_id = (await reach.deployment(services, caller, deployment_id)).project_id
+    tell(request, project_id)
+    if dry_run:
+        return json_answer(await services.deployments.preview_rollback(deployment_id, body.model))
+    key = idempotent(request, body, project_id)
+    made = await services.deployments.rollback(deployment_id, body.model, caller.subject, key)
     return _accepted(request, services, made)
 
 
@@ -94,6 +143,52 @@ async def cancel_deployment(request: Request, services: Wired, caller: Deployer,
     delivery = services.delivery.cancel(deployment, f"asked for by {caller.subject}")
     services.background.start(delivery, f"cancel of {deployment.id}")
     return tagged_answer(request, deployment, 202)
+
+
+async def _decide(
+    request: Request, services: Services, caller: Token, deployment_id: str, *, decision: Decision, comment: str | None
+) -> Response:
+    await reach.deployment(services, caller, deployment_id)
+    deployment = await services.gate.decide(deployment_id, caller.subject, decision, comment)
+    services.background.start(services.delivery.wake(deployment), f"{decision} of {deployment.id}")
+    return tagged_answer(request, deployment)
+
+
+_DECIDED = described(200, Deployment, GUARDED, BODY, ErrorCode.NOT_FOUND, ErrorCode.CONFLICT, headers=("ETag",))
+
+
+@router.post(
+    "/deployments/{deployment_id}/approve",
+    operation_id="approveDeployment",
+    summary="Approve a deployment that waits for it: this ref, commit, configuration and target, and nothing else",
+    openapi_extra=takes("DecisionRequest", {"comment": "seen on staging"}, required=False),
+    **_DECIDED,
+)
+async def approve_deployment(
+    request: Request,
+    services: Wired,
+    caller: Approver,
+    deployment_id: str,
+    body: Annotated[Received[DecisionRequest], Depends(body_of(DecisionRequest, optional=True))],
+) -> Response:
+    return await _decide(request, services, caller, deployment_id, decision="approve", comment=body.model.comment)
+
+
+@router.post(
+    "/deployments/{deployment_id}/reject",
+    operation_id="rejectDeployment",
+    summary="Reject a deployment that waits for approval: it is canceled",
+    openapi_extra=takes("DecisionRequest", {"comment": "not on a Friday"}, required=False),
+    **_DECIDED,
+)
+async def reject_deployment(
+    request: Request,
+    services: Wired,
+    caller: Approver,
+    deployment_id: str,
+    body: Annotated[Received[DecisionRequest], Depends(body_of(DecisionRequest, optional=True))],
+) -> Response:
+    return await _decide(request, services, caller, deployment_id, decision="reject", comment=body.model.comment)
 
 
 @router.get(
@@ -168,6 +263,11 @@ async def get_metrics(services: Wired, caller: Reader, deployment_id: str) -> Re
     await reach.deployment(services, caller, deployment_id)
     result = await services.deployments.result(deployment_id)
     return json_answer(result and result.metrics)
+
+
+def _check_break_glass(caller: Token, asked: TriggerDeploymentRequest | RetryRequest) -> None:
+    if asked.break_glass is not None:
+        check_scope(caller, Scope.ADMIN)
 
 
 def _accepted(request: Request, services: Services, made: Outcome[Deployment]) -> Response:

@@ -57,7 +57,7 @@ _TRANSIENT = re.compile(
     re.IGNORECASE,
 )
 _REDIRECT = re.compile(r"redirect|error: 30\d", re.IGNORECASE)
-_REF_LINE = re.compile(r"^([0-9a-f]{40}|[0-9a-f]{64})\t(\S+)$", re.MULTILINE)
+REF_LINE = re.compile(r"^([0-9a-f]{40}|[0-9a-f]{64})\t(\S+)$", re.MULTILINE)
 _COMMIT_TEXT = re.compile(r"([0-9a-f]{40,64})\0([^\0]*)\0(.*)", re.DOTALL)
 
 
@@ -93,8 +93,7 @@ class Checkout:
     def _fetch_ref(self, ref: str) -> str:
         """By which name git knows here what was fetched."""
         advertised = self._advertised(ref, f"refs/heads/{ref}", f"refs/tags/{ref}")
-        exact = [ref] if ref.startswith("refs/") or ref == "HEAD" else []
-        name = next((n for n in (f"refs/heads/{ref}", f"refs/tags/{ref}", *exact) if n in advertised), None)
+        name = next((name for name in names_of(ref) if name in advertised), None)
         if name is not None:
             return self._fetch_name(name)
         if is_commit(ref):
@@ -129,7 +128,7 @@ class Checkout:
         code, said = self._network("ls-remote", "--quiet", "--", self.remote.url, *patterns)
         if code != 0:
             raise self._unreadable(said)
-        return {name: commit for commit, name in _REF_LINE.findall(said)}
+        return {name: commit for commit, name in REF_LINE.findall(said)}
 
     def _unknown(self, ref: str) -> DeploymentError:
         branches = [name.removeprefix("refs/heads/") for name in self._advertised("refs/heads/*")]
@@ -178,6 +177,12 @@ class Checkout:
 
     def _git(self, *arguments: str) -> tuple[int, str]:
         return self.steps.captured(["git", *arguments], self.remote.environment, self.directory)
+
+
+def names_of(ref: str) -> list[str]:
+    """By which names a server may know it, the one that wins first."""
+    exact = [ref] if ref.startswith("refs/") or ref == "HEAD" else []
+    return [f"refs/heads/{ref}", f"refs/tags/{ref}", *exact]
 
 
 def remote_of(url: str, secrets: dict[str, str], *, allow_private_addresses: bool) -> Remote:

@@ -25,8 +25,9 @@ from providers.internal.builds import BuildDirectory, Instructions, safe_name
 from providers.internal.deaths import gone, kill_supervisor, settle
 from providers.internal.edge import Edge
 from providers.internal.follow import Follower
-from providers.internal.git import without_credentials
+from providers.internal.git import remote_of, without_credentials
 from providers.internal.limits import Limits, Retention
+from providers.internal.refs import commit_of
 from providers.internal.releases import Releases
 from providers.internal.retention import clean_builds, clean_caches, clean_leftovers, now_utc, releases_to_remove
 from providers.internal.sites import Site, Sites
@@ -143,6 +144,17 @@ class Internal(Provider):
             return state.report
         release = self.releases.get(build.deployment_id)
         return BuildReport(artifact_id=release.digest if release else None)
+
+    async def resolve_commit(self, request: BuildRequest) -> str | None:
+        if request.repository_url is None:
+            return None
+        remote = await asyncio.to_thread(
+            remote_of,
+            request.repository_url,
+            request.secrets,
+            allow_private_addresses=self.allow_private_addresses,
+        )
+        return await commit_of(remote, request.source_ref)
 
     async def restore_sites(self) -> bool:
         """Tells the edge again what it has forgotten (it was restarted); whether there was something."""

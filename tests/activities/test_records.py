@@ -16,6 +16,7 @@ from domain.project import CreateProjectRequest
 from domain.states import Status
 from store.database import Database
 from store.deployments import DeploymentStore
+from store.gate import GateStore
 from store.limits import TriggerLimiter
 from store.logs import LogStore
 from store.progress import ProgressStore
@@ -31,7 +32,7 @@ class Bench:
         self.database = database
         self.deployments = DeploymentStore(database, sealer, TriggerLimiter(database, 10))
         self.logs = LogStore(database, sealer)
-        self.steps = RecordActivities(ProgressStore(database, sealer), self.logs)
+        self.steps = RecordActivities(ProgressStore(database, sealer), GateStore(database), self.logs)
         self.deployment_id = ""
 
     async def accept(self, projects: ProjectStore) -> "Bench":

@@ -49,13 +49,14 @@ async def started(*arguments: str, directory: Path, **environment: str) -> async
         *(sys.executable, "-m", "cli", *arguments),
         cwd=directory,
         env={**known, "PYTHONPATH": str(ROOT), **environment},
+        stdin=pipe,
         stdout=pipe,
         stderr=pipe,
     )
 
 
-async def end(process: asyncio.subprocess.Process) -> Ended:
-    output, errors = await process.communicate()
+async def end(process: asyncio.subprocess.Process, said: bytes | None = None) -> Ended:
+    output, errors = await process.communicate(said)
     return Ended(process.returncode or 0, output.decode(), errors.decode())
 
 

@@ -16,6 +16,7 @@ from domain.result import Failure
 from domain.states import Status
 from store.database import Database
 from store.deployments import DeploymentStore
+from store.gate import GateStore
 from store.limits import TriggerLimiter
 from store.outbox import Outbox
 from store.progress import ProgressStore
@@ -33,6 +34,7 @@ class Lane:
         self.database = database
         self.deployments = DeploymentStore(database, sealer, TriggerLimiter(database, 10_000))
         self.progress = ProgressStore(database, sealer)
+        self.gate = GateStore(database)
         self.policy = policy
 
     async def trigger(self, **more: Any) -> Deployment:
@@ -44,7 +46,7 @@ class Lane:
         return {str(row["id"]): row["lane"] for row in rows}
 
     async def end(self, deployment: str, ending: Ending = DONE) -> Deployment:
-        await self.progress.wait_in_line(deployment)
+        await self.gate.look(deployment)
         return await self.progress.finish(deployment, ending)
 
 
@@ -157,11 +159,11 @@ async def test_whose_turn_has_come_is_told_until_it_was_delivered(queue: Lane) -
     first, second = [await queue.trigger() for _ in range(2)]
     for one in (first, second):
         await outbox.mark_started(one.id)
-    assert await outbox.not_told() == []
+    assert await outbox.not_woken() == []
     await queue.end(first.id)
-    assert await outbox.not_told() == [second.id]
-    await outbox.mark_told(second.id)
-    assert await outbox.not_told() == []
+    assert await outbox.not_woken() == [second.id]
+    await outbox.mark_woken(second.id)
+    assert await outbox.not_woken() == []
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -173,13 +175,13 @@ async def test_a_crowd_that_triggers_cancels_and_ends_at_once_loses_nobody(queue
         one = await queue.trigger(concurrency=chance.choice(kinds), force=chance.random() < 0.1)
         if chance.random() < 0.3:
             await queue.deployments.request_cancel(one.id, "ada")
-        while (lane := await queue.progress.wait_in_line(one.id)) == "waiting":
+        while not (look := await queue.gate.look(one.id)).may_go and look.ending is None:
             if chance.random() < 0.05:
                 await queue.end(one.id, CANCELED)
             await asyncio.sleep(chance.random() * 0.01)
         held = [lane for lane in (await queue.lanes()).values() if lane == "held"]
         assert len(held) <= 1
-        await queue.end(one.id, CANCELED if lane == "released" else DONE)
+        await queue.end(one.id, look.ending or DONE)
 
     async with asyncio.timeout(60):
         await asyncio.gather(*(come_and_go() for _ in range(40)))
@@ -188,4 +190,4 @@ async def test_a_crowd_that_triggers_cancels_and_ends_at_once_loses_nobody(queue
 
 async def test_the_lane_of_one_that_is_not_there_is_refused_plainly(queue: Lane) -> None:
     with pytest.raises(DeploymentError, match="no deployment"):
-        await queue.progress.wait_in_line(str(uuid7()))
+        await queue.gate.look(str(uuid7()))

@@ -10,17 +10,20 @@ from uuid import uuid4
 
 from temporalio import activity
 from temporalio.client import Client, WorkflowHandle
+from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker
 
-from activities.steps import BuildOutcome, BuildStep, Finish, InLine, StartBuild
+from activities.steps import BuildOutcome, BuildStep, Finish, OfDeployment, RestoreBuild, StartBuild
 from domain.build import Build
 from domain.ending import Ending
+from domain.gate import Look
 from domain.result import BuildReport
 from domain.states import Status
 from workflows.deployment import DeploymentWorkflow
 from workflows.plan import BUILD_QUEUE, TASK_QUEUE, DeploymentPlan
 
 BUILT = BuildOutcome(stage="built")
+WAIT, GO = Look(), Look(may_go=True)
 Handle = WorkflowHandle[DeploymentWorkflow, str]
 
 
@@ -37,15 +40,28 @@ class Script:
     publish: Callable[[], Awaitable[None]] = at_once
     collect: Callable[[], Awaitable[None]] = at_once
     outcome: BuildOutcome = BUILT
-    lane: str = "waiting"
+    look: Look = WAIT
     looks: int = 0
+    earlier: Build | None = None
+    can_restore: bool = True
+    can_pin: bool = True
+    pinned: int = 0
+    restored: set[str] = field(default_factory=set)
     started: set[str] = field(default_factory=set)
     stopped: set[str] = field(default_factory=set)
     published: set[str] = field(default_factory=set)
     endings: dict[str, Ending] = field(default_factory=dict)
 
     def steps(self) -> list[Callable[..., Any]]:
-        return [self.start_build, self.follow_build, self.publish_build, self.cancel_build, self.collect_result]
+        return [
+            self.start_build,
+            self.pin_commit,
+            self.restore_build,
+            self.follow_build,
+            self.publish_build,
+            self.cancel_build,
+            self.collect_result,
+        ]
 
     @activity.defn
     async def start_build(self, step: StartBuild) -> Build:
@@ -54,6 +70,17 @@ class Script:
         return Build(
             deployment_id=step.deployment_id, project_id="shop", environment="production", build_id=step.deployment_id
         )
+
+    @activity.defn
+    async def pin_commit(self, step: StartBuild) -> None:
+        self.pinned += 1
+        if not self.can_pin:
+            raise ApplicationError("no such repository", non_retryable=True)
+
+    @activity.defn
+    async def restore_build(self, step: RestoreBuild) -> bool:
+        self.restored.add(step.deployment_id)
+        return self.can_restore
 
     @activity.defn
     async def follow_build(self, step: BuildStep) -> BuildOutcome:
@@ -79,9 +106,13 @@ class Script:
         return BuildReport(artifact_id="sha256:1")
 
     @activity.defn
-    async def wait_in_line(self, step: InLine) -> str:
+    async def look_at_gate(self, step: OfDeployment) -> Look:
         self.looks += 1
-        return self.lane
+        return self.look
+
+    @activity.defn
+    async def build_to_restore(self, step: OfDeployment) -> Build | None:
+        return self.earlier
 
     @activity.defn
     async def finish(self, step: Finish) -> Status:
@@ -100,7 +131,7 @@ def record_worker(client: Client, script: Script) -> Worker:
         client,
         task_queue=TASK_QUEUE,
         workflows=[DeploymentWorkflow],
-        activities=[script.wait_in_line, script.finish],
+        activities=[script.look_at_gate, script.build_to_restore, script.finish],
         build_id="test",
     )
 

@@ -8,10 +8,13 @@ from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureEr
 from temporalio.exceptions import ApplicationError, CancelledError
 
 from activities.steps import BuildOutcome
+from domain.build import Build
+from domain.ending import Ending
 from domain.errors import ErrorCode
+from domain.gate import Look
 from domain.result import Failure
 from domain.states import Status
-from tests.workflows.doubles import Handle, Script, record_worker, start, workers
+from tests.workflows.doubles import GO, Handle, Script, record_worker, start, workers
 from workflows.deployment import DeploymentWorkflow
 
 MAX_EVENTS = 40
@@ -198,56 +201,106 @@ async def test_a_deployment_that_no_builder_takes_ends_at_once_all_the_same(clie
     assert script.started == set()
 
 
-async def in_line(script: Script, looks: int = 1) -> None:
-    """Returns when the workflow has looked at its lane so often."""
+async def looked(script: Script, times: int = 1) -> None:
+    """Returns when the workflow has looked at its record so often."""
     async with asyncio.timeout(ANSWER_SECONDS):
-        while script.looks < looks:
+        while script.looks < times:
             await asyncio.sleep(0.01)
 
 
-async def test_whoever_stands_in_line_starts_when_it_is_told_that_the_lane_is_free(client: Client) -> None:
+async def test_whoever_waits_starts_when_it_is_told_and_the_record_lets_it(client: Client) -> None:
     script = Script()
     async with workers(client, script):
-        handle = await start(client, in_line=True)
-        await in_line(script)
-        await handle.signal(DeploymentWorkflow.lane_granted)  # too early, or twice: the record decides
-        await in_line(script, 2)
+        handle = await start(client, gated=True)
+        await looked(script)
+        await handle.signal(DeploymentWorkflow.look_again)  # too early, or twice
+        await looked(script, 2)
         assert script.started == set()
-        script.lane = "held"
-        await handle.signal(DeploymentWorkflow.lane_granted)
+        script.look = GO
+        await handle.signal(DeploymentWorkflow.look_again)
         assert await ended(handle) == "succeeded"
     assert script.looks == 3
 
 
 async def test_a_turn_that_came_before_the_workflow_looked_is_not_missed(client: Client) -> None:
-    script = Script(lane="held")
+    script = Script(look=GO)
     async with workers(client, script):
-        assert await ended(await start(client, in_line=True)) == "succeeded"
+        assert await ended(await start(client, gated=True)) == "succeeded"
     assert script.looks == 1
 
 
-@pytest.mark.parametrize("lane", ["waiting", "released"])
-async def test_whoever_is_canceled_or_replaced_in_line_never_starts(client: Client, lane: str) -> None:
-    script = Script(lane=lane)
+async def test_a_rule_that_time_meets_is_looked_at_when_its_time_has_come(client: Client) -> None:
+    script = Script(look=Look(look_again_seconds=0.5))
     async with workers(client, script):
-        handle = await start(client, in_line=True)
-        await in_line(script)
-        if lane == "waiting":
-            await handle.cancel()
-        await ended(handle)
+        handle = await start(client, gated=True)
+        await looked(script)
+        script.look = GO
+        assert await ended(handle) == "succeeded"
+
+
+@pytest.mark.parametrize("can_pin", [True, False])
+async def test_what_is_to_be_approved_is_pinned_once_where_that_can_be(client: Client, can_pin: bool) -> None:
+    script = Script(look=Look(pin=True), can_pin=can_pin)
+    async with workers(client, script):
+        handle = await start(client, gated=True)
+        await looked(script, 2)
+        script.look = GO
+        await handle.signal(DeploymentWorkflow.look_again)
+        assert await ended(handle) == "succeeded"
+    assert script.pinned == 1
+
+
+async def test_whoever_is_canceled_while_it_waits_never_starts(client: Client) -> None:
+    script = Script()
+    async with workers(client, script):
+        handle = await start(client, gated=True)
+        await looked(script)
+        await handle.cancel()
+        assert isinstance(await ended(handle), CancelledError)
     assert ending_of(script, handle) is Status.CANCELED
     assert script.started == set()
 
 
-async def test_the_time_in_line_is_not_taken_from_the_deployments_own(client: Client) -> None:
+async def test_whoever_will_never_go_ends_as_the_record_says(client: Client) -> None:
+    failure = Failure(code=ErrorCode.CANCELED, message="rejected by bob")
+    script = Script(look=Look(ending=Ending(status=Status.CANCELED, failure=failure)))
+    async with workers(client, script):
+        handle = await start(client, gated=True)
+        await ended(handle)
+    assert script.endings[handle.id.removeprefix("deployment-")].failure == failure
+    assert script.started == set()
+
+
+async def test_the_time_before_its_turn_is_not_taken_from_the_deployments_own(client: Client) -> None:
     script = Script()
     async with workers(client, script):
-        handle = await start(client, in_line=True, timeout_seconds=1.0)
-        await in_line(script)
+        handle = await start(client, gated=True, timeout_seconds=1.0)
+        await looked(script)
         await asyncio.sleep(1.5)
-        script.lane = "held"
-        await handle.signal(DeploymentWorkflow.lane_granted)
+        script.look = GO
+        await handle.signal(DeploymentWorkflow.look_again)
         assert await ended(handle) == "succeeded"
+
+
+EARLIER = Build(deployment_id="d0", project_id="shop", environment="production", build_id="b0")
+
+
+async def test_what_was_built_before_is_live_again_without_a_build(client: Client) -> None:
+    script = Script(earlier=EARLIER)
+    async with workers(client, script):
+        handle = await start(client, restores="d0")
+        assert await ended(handle) == "succeeded"
+    assert (script.started, len(script.restored)) == (set(), 1)
+    assert script.endings[handle.id.removeprefix("deployment-")].report.artifact_id == "sha256:1"
+
+
+@pytest.mark.parametrize("earlier", [None, EARLIER])
+async def test_what_is_gone_is_built_anew(client: Client, earlier: Build | None) -> None:
+    script = Script(earlier=earlier, can_restore=False)
+    async with workers(client, script):
+        handle = await start(client, restores="d0")
+        assert await ended(handle) == "succeeded"
+    assert len(script.published) == 1
 
 
 async def test_a_bug_in_the_workflow_ends_in_the_record_instead_of_wedging(client: Client) -> None:

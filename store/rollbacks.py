@@ -1,0 +1,110 @@
+"""Rollbacks: which deployment an environment goes back to, what that changes, and what does not come back by itself."""
+
+from typing import Any
+
+from domain.configuration import HIDDEN
+from domain.deployment import Change
+from domain.errors import DeploymentError, ErrorCode
+from store import audit
+from store.database import Connection, Row, execute
+from store.projects import as_uuid, opened_secrets
+from store.seal import Sealer
+
+_OFFERED = 10
+_PUBLISHED = "status = 'succeeded' and not coalesce((configuration->>'skipDeploy')::boolean, false)"
+
+
+async def find_target(connection: Connection, row: Row, wanted: str | None) -> Row:
+    """The deployment to go back to: the one that is wanted, else the last that succeeded before `row`.
+
+    Raises:
+        DeploymentError: conflict, with those that are there to go back to.
+    """
+    condition = "id = %(wanted)s" if wanted is not None else "sequence < %(sequence)s"
+    cursor = await execute(
+        connection,
+        f"select * from deployments where environment_id = %(environment)s and {_PUBLISHED} and id <> %(own)s"
+        f" and {condition} order by sequence desc limit 1",
+        {
+            "environment": row["environment_id"],
+            "own": row["id"],
+            "sequence": row["sequence"],
+            "wanted": wanted and as_uuid(wanted),
+        },
+    )
+    found = await cursor.fetchone()
+    if found is None:
+        raise await _nothing_there(connection, row, wanted)
+    return found
+
+
+async def hold(connection: Connection, environment: Row, row: Row, rollback: Row) -> None:
+    """What was rolled back waits for approval from now on. Rolling back a rollback lifts the hold instead."""
+    lifts = row["rollback_of"] is not None
+    columns = {
+        "held_ref": None if lifts else row["source_ref"],
+        "held_commit": None if lifts else row["commit_sha"],
+        "held_by": None if lifts else rollback["id"],
+    }
+    await execute(
+        connection,
+        "update environments set held_ref = %(held_ref)s, held_commit = %(held_commit)s, held_by = %(held_by)s,"
+        " updated_at = now(), version = version + 1 where id = %(id)s",
+        {**columns, "id": environment["id"]},
+    )
+    await audit.record(
+        connection,
+        rollback["triggered_by"],
+        "deployment.rollback",
+        rollback["project_id"],
+        str(rollback["id"]),
+        rolledBack=str(row["id"]),
+        heldRef=columns["held_ref"],
+    )
+
+
+def changes(before: Row, after: Row, sealer: Sealer) -> list[Change]:
+    """What differs between two deployments' snapshots."""
+    one, other = _facts(before, sealer), _facts(after, sealer)
+    differing = sorted(path for path in one.keys() | other.keys() if one.get(path) != other.get(path))
+    return [Change(path=path, before=_shown(path, one), after=_shown(path, other)) for path in differing]
+
+
+def _facts(row: Row, sealer: Sealer) -> dict[str, str]:
+    facts = {"commitSha": row["commit_sha"], "sourceRef": row["source_ref"], "artifactId": row["artifact_id"]}
+    configuration = _flat("configuration", {**row["configuration"], "secrets": {}})
+    secrets = _flat("secrets", opened_secrets(row, sealer, f"deployment {row['id']}"))
+    settings = _flat("providerSettings", row["provider_settings"])
+    return {
+        path: str(value)
+        for path, value in {**facts, **configuration, **secrets, **settings}.items()
+        if value is not None
+    }
+
+
+def _flat(prefix: str, document: dict[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in document.items():
+        path = f"{prefix}.{name}"
+        flat |= _flat(path, value) if isinstance(value, dict) else {path: value}
+    return flat
+
+
+def _shown(path: str, facts: dict[str, str]) -> str | None:
+    return HIDDEN if path.startswith("secrets.") and path in facts else facts.get(path)
+
+
+async def _nothing_there(connection: Connection, row: Row, wanted: str | None) -> DeploymentError:
+    cursor = await execute(
+        connection,
+        f"select id, source_ref from deployments where environment_id = %(environment)s and {_PUBLISHED}"
+        " and id <> %(own)s order by sequence desc limit %(limit)s",
+        {"environment": row["environment_id"], "own": row["id"], "limit": _OFFERED},
+    )
+    there = [f"{one['id']} ({one['source_ref']})" for one in await cursor.fetchall()]
+    what = f"{wanted[:64]} is none that succeeded in this environment" if wanted else "nothing succeeded here before it"
+    return DeploymentError(
+        ErrorCode.CONFLICT,
+        f"cannot roll back: {what}; available: {', '.join(there) or 'none'}",
+        details={"available": [entry.partition(" ")[0] for entry in there]},
+    )

@@ -1,0 +1,179 @@
+"""Rollbacks: all of what ran comes back, and what was rolled back does not come back by itself."""
+
+import random
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from domain.build import Build
+from domain.configuration import ConfigurationChange
+from domain.deployment import Deployment, RetryRequest, RollbackRequest, TriggerDeploymentRequest
+from domain.ending import Ending
+from domain.errors import DeploymentError, ErrorCode
+from domain.project import Project, UpdateEnvironmentRequest, UpdateProjectRequest
+from domain.result import BuildReport
+from domain.states import Status
+from store.database import Database
+from store.deployments import DeploymentStore
+from store.gate import GateStore
+from store.limits import TriggerLimiter
+from store.progress import ProgressStore
+from store.projects import ProjectStore
+from store.seal import Sealer
+
+
+class Shop:
+    """Deployments of `shop` to its default environment."""
+
+    def __init__(self, database: Database, sealer: Sealer, projects: ProjectStore) -> None:
+        self.deployments = DeploymentStore(database, sealer, TriggerLimiter(database, 10_000))
+        self.progress = ProgressStore(database, sealer)
+        self.gate = GateStore(database)
+        self.projects = projects
+
+    async def configure(self, number: int) -> None:
+        """The project's defaults for the deployments that follow."""
+        configuration = {"environmentVariables": {"VERSION": str(number)}, "secrets": {"KEY": f"secret-{number}"}}
+        change = ConfigurationChange.model_validate(configuration)
+        await self.projects.update_project("shop", UpdateProjectRequest(configuration=change), "ada")
+
+    async def deploy(self, number: int, status: Status = Status.SUCCEEDED, **more: Any) -> Deployment:
+        await self.configure(number)
+        asked = {"project_id": "shop", "source_ref": "main", "concurrency": "queue", **more}
+        made = (await self.deployments.trigger(TriggerDeploymentRequest.model_validate(asked), "ada")).answer
+        return await self.end(made, status, number)
+
+    async def end(self, made: Deployment, status: Status, number: int) -> Deployment:
+        build = Build(deployment_id=made.id, project_id="shop", environment="production", build_id=f"b{number}")
+        await self.progress.note_build(build)
+        await self.progress.reach(made.id, Status.BUILDING, commit_sha=f"{number:040x}")
+        report = BuildReport(artifact_id=f"sha256:{number}")
+        return await self.progress.finish(made.id, Ending(status=status, report=report))
+
+    async def rollback(self, deployment: Deployment, target: str | None = None) -> Deployment:
+        asked = RollbackRequest(target_deployment_id=target)
+        return (await self.deployments.rollback(deployment.id, asked, "bob")).answer
+
+    async def ran_with(self, deployment: Deployment) -> tuple[Any, ...]:
+        """Commit, configuration and secrets, as a build gets them."""
+        request = await self.progress.build_request(deployment.id, timedelta())
+        return (deployment.configuration_digest, request.commit_sha, request.secrets["KEY"])
+
+    async def held_ref(self, deployment: Deployment) -> str | None:
+        return (await self.projects.get_environment(deployment.environment_id)).held_ref
+
+
+@pytest.fixture
+async def shop_of(database: Database, sealer: Sealer, projects: ProjectStore, shop: Project) -> Shop:
+    return Shop(database, sealer, projects)
+
+
+async def test_artifact_configuration_and_secrets_of_then_come_back(shop_of: Shop) -> None:
+    first = await shop_of.deploy(1)
+    await shop_of.deploy(2, Status.FAILED)
+    bad = await shop_of.deploy(3)
+    await shop_of.configure(4)
+    back = await shop_of.rollback(bad)
+    assert (back.rollback_of, back.restores, back.triggered_by) == (bad.id, first.id, "bob")
+    assert await shop_of.ran_with(back) == await shop_of.ran_with(first)
+    build = await shop_of.progress.build_to_restore(back.id)
+    assert build is not None
+    assert (build.deployment_id, build.build_id) == (first.id, "b1")
+
+
+async def test_what_was_rolled_back_waits_until_somebody_lets_it_back(shop_of: Shop) -> None:
+    await shop_of.deploy(1)
+    bad = await shop_of.deploy(2)
+    back = await shop_of.rollback(bad)
+    await shop_of.end(back, Status.SUCCEEDED, 1)
+    assert await shop_of.held_ref(bad) == "main"
+    asked = TriggerDeploymentRequest(project_id="shop", source_ref="main")
+    again = (await shop_of.deployments.trigger(asked, "ada")).answer
+    assert again.waiting_on == "approval"
+    assert not (await shop_of.gate.look(again.id)).may_go
+    await shop_of.gate.decide(again.id, "bob", "approve", None)
+    assert (await shop_of.gate.look(again.id)).may_go
+    assert await shop_of.held_ref(bad) is None
+
+
+async def test_a_rollback_of_a_rollback_goes_forward_again(shop_of: Shop) -> None:
+    await shop_of.deploy(1)
+    second = await shop_of.deploy(2)
+    back = await shop_of.end(await shop_of.rollback(second), Status.SUCCEEDED, 1)
+    forward = await shop_of.rollback(back)
+    assert (forward.restores, await shop_of.held_ref(back)) == (second.id, None)
+    assert await shop_of.ran_with(forward) == await shop_of.ran_with(second)
+
+
+async def test_a_rollback_to_one_that_was_restored_finds_its_build(shop_of: Shop) -> None:
+    first = await shop_of.deploy(1)
+    back = await shop_of.end(await shop_of.rollback(await shop_of.deploy(2)), Status.SUCCEEDED, 1)
+    await shop_of.projects.update_environment(back.environment_id, UpdateEnvironmentRequest(held_ref=None), "root")
+    third = await shop_of.deploy(3)
+    assert (await shop_of.rollback(third)).restores == first.id
+
+
+async def test_a_rollback_takes_the_lane(shop_of: Shop) -> None:
+    await shop_of.deploy(1)
+    bad = await shop_of.deploy(2)
+    asked = TriggerDeploymentRequest(project_id="shop", source_ref="main", concurrency="queue")
+    running, waiting = [(await shop_of.deployments.trigger(asked, "ada")).answer for _ in range(2)]
+    back = await shop_of.rollback(bad)
+    for one in (running, waiting):
+        now = await shop_of.deployments.get(one.id)
+        assert (now.superseded_by, now.cancel_requested_at is not None) == (back.id, True)
+    await shop_of.progress.finish(running.id, Ending(status=Status.CANCELED))
+    assert (await shop_of.gate.look(back.id)).may_go
+
+
+async def test_what_cannot_be_gone_back_to_is_refused_with_what_can(shop_of: Shop) -> None:
+    first = await shop_of.deploy(1)
+    for target in (None, first.id, "no-such-deployment"):
+        with pytest.raises(DeploymentError) as refused:
+            await shop_of.rollback(first, target)
+        assert refused.value.code is ErrorCode.CONFLICT
+    second = await shop_of.deploy(2, Status.FAILED)
+    with pytest.raises(DeploymentError) as refused:
+        await shop_of.rollback(first, second.id)
+    assert refused.value.details["available"] == []
+    with pytest.raises(DeploymentError) as refused:
+        await shop_of.rollback(second, second.id)
+    assert refused.value.details["available"] == [first.id]
+
+
+async def test_a_preview_names_what_would_change_and_shows_no_secret(shop_of: Shop) -> None:
+    first = await shop_of.deploy(1)
+    bad = await shop_of.deploy(2)
+    preview = await shop_of.deployments.preview_rollback(bad.id, RollbackRequest())
+    assert (preview.target.id, preview.held_ref) == (first.id, "main")
+    changes = {change.path: (change.before, change.after) for change in preview.changes}
+    assert changes == {
+        "artifactId": ("sha256:2", "sha256:1"),
+        "commitSha": (f"{2:040x}", f"{1:040x}"),
+        "configuration.environmentVariables.VERSION": ("2", "1"),
+        "secrets.KEY": ("***", "***"),
+    }
+    assert await shop_of.held_ref(bad) is None
+
+
+async def test_after_random_histories_what_runs_is_what_ran(shop_of: Shop) -> None:
+    chance = random.Random(11)
+    made = [await shop_of.deploy(0)]
+    for number in range(1, 30):
+        if chance.random() < 0.4 and len(made) > 1:
+            *earlier, last = made
+            target = chance.choice(earlier)
+            back = await shop_of.rollback(last, target.id)
+            assert await shop_of.ran_with(back) == await shop_of.ran_with(target)
+            made.append(await shop_of.end(back, Status.SUCCEEDED, int(target.commit_sha or "0", 16)))
+        else:
+            made.append(await shop_of.deploy(number, break_glass="history"))
+
+
+async def test_a_retry_publishes_what_was_built_where_it_is_unchanged(shop_of: Shop) -> None:
+    failed = await shop_of.deploy(1, Status.FAILED)
+    again = (await shop_of.deployments.retry(failed.id, RetryRequest(from_stage="deploy"), "ada")).answer
+    assert (again.restores, again.metadata.parent_deployment_id) == (failed.id, failed.id)
+    with pytest.raises(DeploymentError, match="there is no build to publish"):
+        await shop_of.deployments.retry(failed.id, RetryRequest(from_stage="deploy", source_ref="other"), "ada")
