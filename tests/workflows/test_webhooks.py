@@ -39,12 +39,12 @@ class Told:
     async def not_canceled(self) -> list[str]:
         return []
 
-    async def not_told(self) -> list[str]:
+    async def not_woken(self) -> list[str]:
         return []
 
     async def mark_started(self, deployment_id: str) -> None: ...
     async def mark_canceled(self, deployment_id: str) -> None: ...
-    async def mark_told(self, deployment_id: str) -> None: ...
+    async def mark_woken(self, deployment_id: str) -> None: ...
 
 
 def news(deployment_id: str, count: int = 3) -> News:
