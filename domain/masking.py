@@ -3,8 +3,8 @@
 Rules:
 1. Whole lines are masked, made readable before: who cuts a long line masks it first. Of a line that is too long to be
    kept whole, `longest` characters beyond the cut are enough for what stands before it, colours not counted.
-2. A build may ask for more by a line `::add-mask::VALUE`. `added` has what it asked for: it is to be remembered
-   sealed, and given to the next `Mask` by `add`.
+2. A build may ask for more by a line `::add-mask::VALUE` (or `##[add-mask]VALUE`). `added` has what it asked for: that
+   is to be remembered sealed, and given to the next `Mask` by `add`.
 3. Too short or too ordinary values are not masked (`unmasked_reason`): who sets one is told so.
 4. It is one search over all lines, whose time does not depend on what they say.
 
@@ -28,7 +28,7 @@ __all__ = ["Mask", "unmasked_reason"]
 _BETWEEN = "\uffff"
 """A character that Unicode promises never to use stands between lines while they are searched together."""
 
-_ASKS = re.compile(r"^(.*?)(::add-mask(?: [^:\n]*)?::)(.*)$", re.MULTILINE)
+_ASKS = re.compile(r"^(.*?)(::add-mask(?: [^:\n]*)?::|##\[add-mask\])(.*)$", re.MULTILINE)
 _BEFORE = re.compile(r"(?:\s|\x1b\[[0-9;:]*m)*")
 _ESCAPED = re.compile("%0D|%0A|%25")
 _MOST_ADDED = 500
@@ -89,15 +89,15 @@ class Mask:
     def texts(self, messages: list[str]) -> list[str]:
         """The same for many lines at once, in the time of a few. It is `messages` itself where nothing was found."""
         joined = _BETWEEN.join(messages)
-        if "::add-mask" not in joined:
+        if "add-mask" not in joined:
             return self._masked(messages, joined)
         masked: list[str] = []
         waiting: list[str] = []
         for message in messages:
-            if "::add-mask" not in message:
+            if "add-mask" not in message:
                 waiting.append(message)
                 continue
-            if any("::add-mask" not in before for before in waiting):
+            if any("add-mask" not in before for before in waiting):
                 masked += self._masked(waiting)
                 waiting = []
             waiting.append(_ASKS.sub(self._heeded, message))

@@ -146,6 +146,7 @@ def test_a_build_asks_for_a_mask_from_then_on() -> None:
     [
         ("::add-mask::two%0Alines-of it%25", "::add-mask::***", ["two\nlines-of it%"]),
         ("  \x1b[0m::add-mask::asked-for ", "  \x1b[0m::add-mask::***", ["asked-for"]),
+        ("##[add-mask]asked-for", "##[add-mask]***", ["asked-for"]),
         ("::add-mask::short", "::add-mask::***", []),
         ("::add-mask::production", "::add-mask::***", []),
         ("::add-mask::***", "::add-mask::***", []),
