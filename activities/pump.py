@@ -117,14 +117,14 @@ class LogPump:
         cursor, memory = self._cursor, self._meaning.memory
         for news in all_news:
             read = self._read(news.lines)
-            sizes = [len(line.message.encode()) for line in read]
-            if self._budget.has_room(len(read), sum(sizes)):
-                self._budget.count(len(read), sum(sizes))
+            size = len("".join([line.message for line in read]).encode())
+            if self._budget.has_room(len(read), size):
+                self._budget.count(len(read), size)
                 lines += read
                 cursor, memory = news.cursor, self._meaning.memory
             else:
-                for line, size in zip(read, sizes, strict=True):
-                    self._budget.keep(line, size)
+                for line in read:
+                    self._budget.keep(line, len(line.message.encode()))
             if news.stage in FINAL_STAGES:
                 lines += self._end()
                 cursor, memory = news.cursor, {"masks": self._mask.added}

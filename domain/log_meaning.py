@@ -9,7 +9,7 @@ Rules:
    those that it finds are looked at by themselves.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import re2
@@ -31,7 +31,8 @@ def _look_for() -> re2._Regexp:
     indent = r"(?:\x1b\[[\d;:]*m|[ \t]|\xe2\x80\x89)*"  # U+2009, as pnpm indents
     clock = r"(?:#\d+ [\d.]+ +)?(?:\[?\d[\dtz.:,+-]+[ \]]+){0,2}"
     begins = rf"\n{indent}{clock}(?:{log_commands.STARTS}|{log_levels.STARTS})"
-    return re2.compile("|".join((*log_levels.WORDS, *log_commands.WORDS, begins)).encode(), options)
+    anything = "|".join((*log_levels.WORDS, *log_commands.WORDS, begins))
+    return re2.compile(rf"(?:{anything})[^\n]*".encode(), options)
 
 
 _SPEAKS = _look_for()
@@ -68,21 +69,18 @@ class Meaning:
             texts = [shortened(text) for text in texts]
         speaking = [*_speaking(texts)]
         commands = {n: said for n in speaking if (said := commands_of(texts[n]))}
-        if self._groups or any(isinstance(command, Opens) for said in commands.values() for command in said):
-            changing: Iterable[int] = range(len(lines))
-        else:
-            changing = sorted({*speaking, *(n for n, text in enumerate(texts) if text is not raw[n])})
-        heard = set(speaking)
-        for n in changing:
-            lines[n] = self._line(lines[n], texts[n], commands.get(n, []), speaks=n in heard)
+        for n in {*speaking, *_differing(texts, raw)} - commands.keys():
+            lines[n] = _levelled(lines[n], texts[n])
+        if commands or self._groups or self._stopped:
+            for n, line in enumerate(lines):
+                lines[n] = self._annotated(line, texts[n], commands.get(n, []))
         return lines
 
-    def _line(self, line: LogLine, text: str, commands: list[Command], *, speaks: bool) -> LogLine:
+    def _annotated(self, line: LogLine, text: str, commands: list[Command]) -> LogLine:
+        """With what it says, and those before it."""
         level, metadata = line.level, line.metadata
         if self._stopped:
             commands = self._heeded(text, commands)
-        if speaks and level is None and not commands:
-            level = level_of(text)
         for command in commands:
             if isinstance(command, Annotation):
                 level, text = command.level, self._masked(command.message)
@@ -165,12 +163,24 @@ class Meaning:
         return value if value is None or isinstance(value, bool | int | float) else self._masked(str(value))
 
 
+def _differing(texts: list[str], raw: list[str]) -> list[int]:
+    if texts is raw:
+        return []
+    return [n for n, (text, before) in enumerate(zip(texts, raw, strict=True)) if text is not before]
+
+
+def _levelled(line: LogLine, text: str) -> LogLine:
+    level = line.level or level_of(text)
+    if level is line.level and text == line.message:
+        return line
+    return LogLine(line.timestamp, text, line.step, line.source, line.metadata, level)
+
+
 def _speaking(texts: list[str]) -> Iterator[int]:
     """The numbers of the lines that may have a level or a command, in order."""
     joined = b"\n" + "\n".join(texts).encode()
-    number, counted, end = -1, 0, 0
-    while end >= 0 and (found := _SPEAKS.search(joined, end)):
+    number, counted = -1, 0
+    for found in _SPEAKS.finditer(joined):
         number += joined.count(b"\n", counted, found.end())
         counted = found.end()
         yield number
-        end = joined.find(b"\n", counted)
