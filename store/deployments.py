@@ -225,7 +225,7 @@ class DeploymentStore:
         condition = "name = %(name)s" if name else "is_default"
         cursor = await execute(
             connection,
-            f"select * from environments where project_id = %(project_id)s and {condition} for update",
+            f"select * from environments where project_id = %(project_id)s and {condition} for no key update",
             {"project_id": request.project_id, "name": name},
         )
         found = await cursor.fetchone()

@@ -25,7 +25,8 @@ async def lock(connection: Connection, deployment_id: str) -> None:
     """The environment of a deployment: who frees or grants a lane holds its row."""
     await execute(
         connection,
-        "select 1 from environments where id = (select environment_id from deployments where id = %(id)s) for update",
+        "select 1 from environments where id = (select environment_id from deployments where id = %(id)s)"
+        " for no key update",
         {"id": deployment_id},
     )
 

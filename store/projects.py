@@ -227,7 +227,8 @@ async def project_row(connection: Connection, project_id: str, *, lock: bool = F
 
 async def environment_row(connection: Connection, environment_id: str, *, lock: bool = False) -> Row:
     """Raises DeploymentError (environment-not-found)."""
-    statement = "select * from environments where id = %(id)s" + (" for update" if lock else "")
+    # Not "for update": that would make those wait who only make sure that the environment is there.
+    statement = "select * from environments where id = %(id)s" + (" for no key update" if lock else "")
     identity = as_uuid(environment_id)
     row = identity and await (await execute(connection, statement, {"id": identity})).fetchone()
     if not row:
@@ -316,7 +317,7 @@ async def _update(connection: Connection, table: str, identity: object, columns:
 async def _lock_environments(connection: Connection, project_id: str) -> None:
     """All of a project's, in one order. A trigger locks its environment before the project's row: so nobody who holds
     the project's row may wait for an environment."""
-    statement = "select 1 from environments where project_id = %(project_id)s order by id for update"
+    statement = "select 1 from environments where project_id = %(project_id)s order by id for no key update"
     await execute(connection, statement, {"project_id": project_id})
 
 

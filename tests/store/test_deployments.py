@@ -24,7 +24,7 @@ from store.database import Database
 from store.deployments import DeploymentStore
 from store.idempotency import IdempotentRequest
 from store.progress import ProgressStore
-from store.projects import ProjectStore
+from store.projects import ProjectStore, environment_row
 
 
 def request(**fields: object) -> TriggerDeploymentRequest:
@@ -228,3 +228,17 @@ async def test_triggers_and_changes_of_environments_do_not_wait_for_each_other(
 
     answers = Counter(await asyncio.gather(*(step() for _ in range(20) for step in (trigger, update))))
     assert answers == {Status.CREATED: 10, ErrorCode.RATE_LIMITED: 10, environment.id: 20}
+
+
+async def test_a_deployment_moves_on_while_its_environment_is_locked(
+    database: Database, deployments: DeploymentStore, progress: ProgressStore, shop: Project
+) -> None:
+    """Two moves in one transaction make PostgreSQL look at what the row refers to, while it holds the project's row: a
+    trigger, which locks the environment first and the project then, must not be waited for."""
+    request = TriggerDeploymentRequest(project_id="shop", source_ref="main")
+    deployment = (await deployments.trigger(request, "ada")).answer
+    async with database.transaction() as connection:
+        await environment_row(connection, deployment.environment_id, lock=True)
+        async with asyncio.timeout(20):
+            moved = await progress.reach(deployment.id, Status.INITIALIZING)
+    assert moved.status is Status.INITIALIZING
