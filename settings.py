@@ -29,6 +29,16 @@ class Settings(BaseSettings):
         default=None, description="a token with every scope, kept from the first start on"
     )
 
+    vercel_token: SecretStr | None = Field(default=None, description="where a project brings none of its own")
+    vercel_api_url: str = "https://api.vercel.com"
+    netlify_token: SecretStr | None = Field(default=None, description="where a project brings none of its own")
+    netlify_api_url: str = "https://api.netlify.com/api/v1"
+    github_token: SecretStr | None = Field(default=None, description="where a project brings none of its own")
+    github_app_id: str | None = Field(default=None, description="instead of a token")
+    github_app_key: SecretStr | None = Field(default=None, description="the app's private key, PEM")
+    github_api_url: str = "https://api.github.com"
+    public_url: str | None = Field(default=None, description="of this API, for links that providers show")
+
     github_webhook_secret: SecretStr | None = Field(default=None, description="two, parted by a comma, in a rotation")
     gitlab_webhook_secret: SecretStr | None = Field(default=None, description="a secret token, or whsec_… to sign with")
     netlify_webhook_secret: SecretStr | None = None
@@ -40,7 +50,7 @@ class Settings(BaseSettings):
     edge_url: str = Field(default="http://localhost:8081", description="where published sites are reached")
     sites_domain: str = "localhost"
     allow_private_addresses: bool = Field(
-        default=False, description="whether git and webhooks may reach private addresses"
+        default=False, description="whether git and providers may be at private addresses"
     )
     build_environment: dict[str, str] = Field(
         default_factory=dict,

@@ -15,6 +15,7 @@ from typing import Any
 from uuid import uuid4
 
 import structlog
+from pydantic import SecretStr
 from temporalio.client import Client
 from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
 from temporalio.worker import Worker
@@ -25,15 +26,21 @@ from activities.records import RecordActivities
 from api import own_log
 from domain.errors import DeploymentError
 from providers.base import Provider
+from providers.github_pages.credentials import App
+from providers.github_pages.provider import GithubPages
+from providers.http import Options
 from providers.internal.edge import Edge
 from providers.internal.limits import Retention
 from providers.internal.provider import Internal
+from providers.vercel.provider import Vercel
+from providers.wake import Watch
 from settings import Settings
 from store.archive import LogArchive
 from store.database import Database, migrate_patiently
 from store.deployments import DeploymentStore
 from store.gate import GateStore
 from store.limits import TriggerLimiter
+from store.listener import Listener
 from store.log_upkeep import Keep, LogUpkeep
 from store.logs import LogStore
 from store.outbox import Outbox
@@ -56,6 +63,8 @@ CONNECT_PAUSE_SECONDS = 0.5
 MAX_BUILDS_FOLLOWED = 200
 RESTORE_SECONDS = 2.0
 FORGET_SECONDS = 3600.0
+
+Hosted = GithubPages | Vercel
 
 _log = structlog.get_logger()
 
@@ -115,6 +124,27 @@ def internal_provider(settings: Settings, task_queue: str) -> Internal:
     )
 
 
+def hosted_providers(settings: Settings, watch: Watch) -> list[Hosted]:
+    """Those that are reached over HTTP. They share what is known of each account's limits and troubles."""
+    options = Options(allow_private_addresses=settings.allow_private_addresses)
+    app = App(settings.github_app_id, _text(settings.github_app_key) or "") if settings.github_app_id else None
+    return [
+        GithubPages(
+            _text(settings.github_token),
+            settings.github_api_url,
+            options,
+            app=app,
+            public_url=settings.public_url,
+            watch=watch,
+        ),
+        Vercel(_text(settings.vercel_token), settings.vercel_api_url, options, watch=watch),
+    ]
+
+
+def _text(secret: SecretStr | None) -> str | None:
+    return secret.get_secret_value() if secret is not None else None
+
+
 def own_queue(data_dir: Path) -> str:
     """The queue of the builds on this disk. Its name stays with the disk, whatever the host is called."""
     data_dir.mkdir(parents=True, exist_ok=True)
@@ -163,7 +193,11 @@ async def _workers(
     if "builds" in settings.worker_roles:
         task_queue = own_queue(settings.data_dir)
         internal = internal_provider(settings, task_queue)
-        providers: Mapping[str, Provider] = {internal.name: internal}
+        listener = await parts.enter_async_context(Listener(settings.database_url.get_secret_value()))
+        hosted = hosted_providers(settings, lambda deployment_id: listener.watch(f"webhook:{deployment_id}"))
+        for provider in hosted:
+            parts.push_async_callback(provider.close)
+        providers: Mapping[str, Provider] = {provider.name: provider for provider in (internal, *hosted)}
         builds = BuildActivities(providers, progress, logs)
         workers += build_workers(client, task_queue, builds, MaintenanceActivities(providers))
         await schedule_clean_up(client, task_queue)

@@ -6,7 +6,7 @@ that what is known and what is recorded commit together and a workflow's history
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -34,6 +34,9 @@ STATUS_OF_STAGE = {"building": Status.BUILDING, "built": Status.BUILDING}
 """How far a deployment is while its build is in a stage; the others say nothing new."""
 
 
+_AWAY = frozenset({ErrorCode.PROVIDER_ERROR, ErrorCode.RATE_LIMITED, ErrorCode.UNAVAILABLE})
+
+
 class BuildActivities:
     def __init__(self, providers: Mapping[str, Provider], progress: "ProgressStore", logs: "LogStore") -> None:
         self._providers = providers
@@ -49,7 +52,8 @@ class BuildActivities:
         await self._progress.reach(step.deployment_id, Status.INITIALIZING)
         timeout = timedelta(seconds=step.build_timeout_seconds)
         request = await self._progress.build_request(step.deployment_id, timeout)
-        build = await self._provider(step.provider).start_build(request)
+        async with self._waiting(step.deployment_id):
+            build = await self._provider(step.provider).start_build(request)
         await self._progress.note_build(build)
         return build
 
@@ -86,7 +90,8 @@ class BuildActivities:
         deployment_id = step.build.deployment_id
         await self._progress.reach(deployment_id, Status.DEPLOYING)
         request = await self._request(step)
-        publication = await self._provider(step.provider).publish_build(request, step.build)
+        async with self._waiting(deployment_id):
+            publication = await self._provider(step.provider).publish_build(request, step.build)
         await self._announce(request, publication)
 
     @activity.defn
@@ -111,7 +116,8 @@ class BuildActivities:
         await self._progress.reach(step.deployment_id, Status.INITIALIZING)
         request = await self._progress.build_request(step.deployment_id, timedelta())
         try:
-            publication = await provider.repoint(request, step.build)
+            async with self._waiting(step.deployment_id):
+                publication = await provider.repoint(request, step.build)
         except DeploymentError as error:
             if error.retryable:
                 raise
@@ -137,6 +143,17 @@ class BuildActivities:
             preview_urls=publication.preview_urls,
         )
 
+    @contextlib.asynccontextmanager
+    async def _waiting(self, deployment_id: str) -> AsyncIterator[None]:
+        """While Temporal tries a provider again that cannot be worked with now, the deployment says why it waits."""
+        try:
+            yield
+        except DeploymentError as error:
+            if error.code in _AWAY:
+                with contextlib.suppress(DeploymentError):
+                    await self._progress.wait_for_provider(deployment_id, error.message)
+            raise
+
     def _provider(self, name: str) -> Provider:
         try:
             return self._providers[name]
@@ -156,16 +173,18 @@ class BuildActivities:
         provider = self._provider(step.provider)
         pump = self._pump(request)
         written = None
-        async with aclosing(pump.stored(lambda cursor: provider.follow_build(request, step.build, cursor))) as told:
+        stored = pump.stored(lambda cursor: provider.follow_build(request, step.build, cursor))
+        async with self._waiting(request.deployment_id), aclosing(stored) as told:
             async for news in told:
-                if written != (written := (news.stage, news.repository)):
+                if written != (written := (news.stage, news.repository, news.waiting)):
                     await self._write_down(request.deployment_id, news)
         return BuildOutcome(stage=news.stage, failure=news.failure)
 
     async def _write_down(self, deployment_id: str, news: BuildNews) -> None:
         if news.repository is not None:
             await self._progress.note_repository(deployment_id, news.repository)
-        await self._progress.reach(deployment_id, STATUS_OF_STAGE.get(news.stage, Status.INITIALIZING))
+        status = STATUS_OF_STAGE.get(news.stage, Status.INITIALIZING)
+        await self._progress.reach(deployment_id, status, waiting=news.waiting)
 
 
 def _overdue(step: BuildStep) -> BuildOutcome:

@@ -16,7 +16,7 @@ from domain.errors import DeploymentError, ErrorCode
 THRESHOLD = 5
 """Failures in a row that open it."""
 FIRST_PAUSE = 5.0
-LONGEST_PAUSE = 300.0
+LONGEST_PAUSE = 60.0
 _JITTER = 0.2
 """Pauses are up to this share longer, so that those who wait do not come back all at once."""
 _MANY = 10_000

@@ -13,7 +13,7 @@ from activities.builds import BuildActivities
 from activities.steps import BuildStep, StartBuild
 from domain.build import Build, BuildRequest
 from domain.deployment import Deployment, Repository, TriggerDeploymentRequest
-from domain.errors import ErrorCode
+from domain.errors import DeploymentError, ErrorCode
 from domain.log import DeploymentLog, LogFilter, LogLine
 from domain.project import CreateProjectRequest
 from domain.result import BuildReport, Failure
@@ -27,6 +27,7 @@ from store.logs import LogStore
 from store.progress import ProgressStore
 from store.projects import ProjectStore
 from store.seal import Sealer
+from tests.servers import eventually
 
 LINES = 20
 
@@ -42,10 +43,14 @@ class Scripted(Provider):
         self.failure = failure
         self.running: set[str] = set()
         self.asked: list[BuildRequest] = []
+        self.away: DeploymentError | None = None
+        self.waits: str | None = None
         self.go_on = asyncio.Event()
         self.go_on.set()
 
     async def start_build(self, request: BuildRequest) -> Build:
+        if self.away is not None:
+            raise self.away
         self.asked.append(request)
         self.running.add(request.deployment_id)
         await self.go_on.wait()
@@ -64,7 +69,7 @@ class Scripted(Provider):
             upto = min(LINES, told + self.at_a_time)
             lines = [_line(f"line {number} npm-secret") for number in range(told + 1, upto + 1)]
             told = upto
-            yield BuildNews(cursor=str(told), lines=lines, stage="building", repository=repository)
+            yield BuildNews(cursor=str(told), lines=lines, stage="building", repository=repository, waiting=self.waits)
             await asyncio.sleep(0)
         yield BuildNews(cursor=str(told), stage="failed" if self.failure else "built", failure=self.failure)
 
@@ -125,6 +130,34 @@ async def test_starting_hands_the_secrets_over_and_writes_the_build_down(bench: 
     now = await bench.now()
     assert (now.status, now.build_id) == (Status.INITIALIZING, "b1")
     assert bench.provider.asked[0].secrets == {"NPM_TOKEN": "npm-secret"}
+
+
+async def test_a_provider_that_is_away_is_waited_for_and_the_deployment_says_why(bench: Bench) -> None:
+    bench.provider.away = DeploymentError(ErrorCode.PROVIDER_ERROR, "scripted answers 503", retry_after_seconds=7)
+    with pytest.raises(ApplicationError) as failed:
+        await bench.start()
+    assert (failed.value.non_retryable, failed.value.next_retry_delay) == (False, timedelta(seconds=7))
+    now = await bench.now()
+    assert (now.waiting_on, now.waiting_reason) == ("provider", "scripted answers 503")
+    bench.provider.away = None
+    await bench.start()
+    assert (await bench.now()).waiting_on is None
+
+
+async def test_what_the_provider_lets_it_wait_for_is_shown_while_it_does(bench: Bench) -> None:
+    bench.provider.waits = "it is in the provider's queue"
+    step = await bench.start()
+    bench.provider.at_a_time = 0
+    following = asyncio.ensure_future(ActivityEnvironment().run(bench.steps.follow_build, step))
+
+    async def waits() -> bool:
+        return (await bench.now()).waiting_reason == "it is in the provider's queue"
+
+    await eventually(waits)
+    bench.provider.waits = None
+    bench.provider.at_a_time = LINES
+    await following
+    assert (await bench.now()).waiting_on is None
 
 
 async def test_following_takes_every_line_over_once_masked_and_in_order(bench: Bench) -> None:
