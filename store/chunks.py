@@ -14,7 +14,7 @@ from bisect import bisect_right
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import accumulate, chain, groupby, pairwise, repeat
 from typing import Any, Protocol, get_args
 
@@ -204,9 +204,14 @@ class Lines:
     """An opened chunk. Lines are meant by their index in it, from 0."""
 
     def __init__(self, chunk: Chunk) -> None:
-        self._document, self.text = _OPENERS[chunk.head.codec](chunk.data)
+        self._columns, self.text = _OPENERS[chunk.head.codec](chunk.data)
         self.first_line = chunk.head.first_line
-        self.count: int = self._document["count"]
+        self.count = chunk.head.lines
+
+    @cached_property
+    def _document(self) -> dict[str, Any]:
+        """Not read where nobody asks: a search mostly finds nothing."""
+        return self._columns()
 
     def number(self, index: int) -> int:
         return self.first_line + index
@@ -244,8 +249,10 @@ class Lines:
         stops = list(accumulate(counts))
         return zip([0, *stops], stops, values, strict=False)
 
-    def logs(self, deployment_id: str, indexes: Iterable[int]) -> list[DeploymentLog]:
+    def logs(self, deployment_id: str, indexes: Sequence[int]) -> list[DeploymentLog]:
         """These lines as they are handed out."""
+        if not indexes:
+            return []
         levels, steps, sources, metadata = map(self._expanded, ("levels", "steps", "sources", "metadata"))
         first, messages, times = self.first_line, self.messages, self.times
         return _LOGS.validate_python(
@@ -303,7 +310,6 @@ def _read(message: bytes) -> str:
 def _document(columns: Columns) -> dict[str, Any]:
     base = columns.times[0]
     return {
-        "count": len(columns.messages),
         "base": base,
         "times": [after - before for before, after in pairwise([base, *columns.times])],
         "levels": _runs(columns.levels),
@@ -324,17 +330,21 @@ def _set(column: str, words: Iterable[str]) -> int:
     return sum(_BITS[column][str(word)] for word in set(words))
 
 
-def _from_zstd(data: bytes) -> tuple[dict[str, Any], bytes]:
+_Opened = tuple[Callable[[], dict[str, Any]], bytes]
+"""The columns, when they are called for, and the text."""
+
+
+def _from_zstd(data: bytes) -> _Opened:
     raw = zstandard.ZstdDecompressor().decompress(data)
     start = _LENGTH + int.from_bytes(raw[:_LENGTH], "big")
-    return orjson.loads(raw[_LENGTH:start]), raw[start:]
+    return partial(orjson.loads, raw[_LENGTH:start]), raw[start:]
 
 
-def _from_json(data: bytes) -> tuple[dict[str, Any], bytes]:
+def _from_json(data: bytes) -> _Opened:
     """A list of `[milliseconds, level, step, source, metadata, message]`: what migration 0003 makes of rows."""
     times, levels, steps, sources, metadata, messages = map(list, zip(*orjson.loads(data), strict=True))
     columns = Columns(times, levels, steps, sources, metadata, _written(messages))
-    return _document(columns), b"\n".join(columns.messages)
+    return partial(_document, columns), b"\n".join(columns.messages)
 
 
-_OPENERS: dict[str, Callable[[bytes], tuple[dict[str, Any], bytes]]] = {"json": _from_json, "zstd": _from_zstd}
+_OPENERS: dict[str, Callable[[bytes], _Opened]] = {"json": _from_json, "zstd": _from_zstd}

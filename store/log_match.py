@@ -33,7 +33,7 @@ _WHOLE_TEXT = re.compile(r"\\[Az]|\(\?[a-zA-Z]*-[a-zA-Z]*m")
 class Budget:
     """The time that a request has for looking."""
 
-    def __init__(self, seconds: float = SCAN_SECONDS) -> None:
+    def __init__(self, seconds: float) -> None:
         self._until = time.monotonic() + seconds
 
     @property
@@ -66,7 +66,7 @@ class Matcher:
         """
         found: list[int] = []
         for first, last in _stretches(self._marks(lines), start, stop):
-            for looked, passes in self._look(lines, first, last):
+            for looked, passes in self._look(lines, first, last, budget):
                 if passes:
                     found.append(looked - 1)
                 if len(found) == most or budget.spent:
@@ -104,30 +104,31 @@ class Matcher:
         since, until = self._times
         return since <= passed < until
 
-    def _look(self, lines: Lines, first: int, last: int) -> Iterator[tuple[int, bool]]:
-        """How far it has looked by now, and whether the line before that passes."""
+    def _look(self, lines: Lines, first: int, last: int, budget: Budget) -> Iterator[tuple[int, bool]]:
+        """At each line that passes, and when the time is spent: how far it has looked, and whether that line passes."""
         if self._pattern is None:
             yield from ((index + 1, True) for index in range(first, last))
         elif self._alone:
             for index in range(first, last):
                 yield index + 1, self._pattern.search(lines.plain_line(index)) is not None
         else:
-            yield from self._search(lines, first, last)
+            yield from self._search(lines, first, last, budget)
 
-    def _search(self, lines: Lines, first: int, last: int) -> Iterator[tuple[int, bool]]:
+    def _search(self, lines: Lines, first: int, last: int, budget: Budget) -> Iterator[tuple[int, bool]]:
         text = lines.plain
         place, end = lines.span(first, last)
-        index = first
+        counted, index = place, first
         while place <= end:
             cut = text.find(b"\n", place + _SLICE, end)
             stop = end if cut < 0 else cut
             match = self._pattern.search(text, place, stop)
-            at = stop if match is None else match.start()
-            index += text.count(b"\n", place, at) + 1
-            if match is not None:
-                stop = text.find(b"\n", at, end)
-            yield index, match is not None
-            place = end + 1 if stop < 0 else stop + 1
+            if match is not None or budget.spent:
+                at = stop if match is None else match.start()
+                index, counted = index + text.count(b"\n", counted, at), at
+                yield index + 1, match is not None
+                rest = text.find(b"\n", at, end)
+                stop = end if rest < 0 else rest
+            place = stop + 1
 
 
 def _compiled(wanted: LogFilter) -> Any:

@@ -76,12 +76,12 @@ class Reader:
         batches = [await asyncio.to_thread(opened, chunks) async for chunks in self.source.chunks(choice)]
         return [line for batch in batches for line in batch]
 
-    async def page(self, matcher: Matcher, limit: int, offset: int, after: int) -> LogPage:
+    async def page(self, matcher: Matcher, budget: Budget, *, limit: int, offset: int, after: int) -> LogPage:
         if matcher.takes_all:
             first = after + offset + 1
             lines = await self.between(first, min(first + limit - 1, self.total))
             return LogPage(lines=lines, cursor=int(lines[-1].id) if lines and int(lines[-1].id) < self.total else None)
-        found = await self.find(matcher, offset + limit + 1, after, skip=offset)
+        found = await self.find(matcher, budget, most=offset + limit + 1, after=after, skip=offset)
         if found.cut and len(found.numbers) < offset:
             raise DeploymentError(
                 ErrorCode.INVALID_REQUEST,
@@ -95,12 +95,11 @@ class Reader:
             cursor=numbers[-1] if more else found.looked if found.cut else None,
         )
 
-    async def last_page(self, matcher: Matcher, count: int, after: int) -> LogPage:
+    async def last_page(self, matcher: Matcher, budget: Budget, count: int, after: int) -> LogPage:
         """The last lines that pass, looked for from the end; fewer when the time is spent before they are found."""
         if matcher.takes_all:
             return LogPage(lines=await self.between(max(after, self.total - count) + 1, self.total))
         choice = replace(matcher.choice, after=after, before=self.total + 1, backwards=True)
-        budget = Budget()
         lines: list[DeploymentLog] = []
 
         def look(chunk: Chunk, wanted: int) -> list[DeploymentLog]:
@@ -116,11 +115,10 @@ class Reader:
         return LogPage(lines=lines)
 
     async def find(
-        self, matcher: Matcher, most: int, after: int, *, skip: int = 0, context: int = 0, budget: Budget | None = None
+        self, matcher: Matcher, budget: Budget, *, most: int, after: int, skip: int = 0, context: int = 0
     ) -> Found:
         """The first lines above `after` that pass, at most so many; those that are skipped are numbers alone."""
         found = Found(looked=after)
-        budget = budget or Budget()
 
         def look(chunks: Sequence[Chunk]) -> bool:
             """False when it is over."""

@@ -28,7 +28,7 @@ from store.chunks import (
     split,
 )
 from store.database import Connection, Database, execute
-from store.log_match import Budget, Matcher
+from store.log_match import SCAN_SECONDS, Budget, Matcher
 from store.log_search import Place, Reader
 from store.log_tables import (
     Entry,
@@ -59,10 +59,15 @@ _TRUNCATED = 500
 
 
 class LogStore:
-    def __init__(self, database: Database, sealer: Sealer, archive: Archive | None = None) -> None:
+    """`scan_seconds`: how long one request may look for lines before it answers what it has found."""
+
+    def __init__(
+        self, database: Database, sealer: Sealer, archive: Archive | None = None, scan_seconds: float = SCAN_SECONDS
+    ) -> None:
         self._database = database
         self._sealer = sealer
         self._archive = archive
+        self._scan_seconds = scan_seconds
 
     async def position(self, deployment_id: str, stream: str) -> StreamPosition:
         """How far the stream has been stored."""
@@ -101,14 +106,14 @@ class LogStore:
             DeploymentError: invalid-request, for a query that is not a regular expression of RE2, or for an offset that
                 takes too long to count with this filter.
         """
-        matcher = Matcher(wanted)
+        matcher, budget = Matcher(wanted), Budget(self._scan_seconds)
         log = await self._log(deployment_id)
         if log is None or log.lines <= after:
             return LogPage(lines=[])
         reader = self._reader(deployment_id, log)
         if tail is not None:
-            return await reader.last_page(matcher, min(tail, limit), after)
-        return await reader.page(matcher, limit, offset, after)
+            return await reader.last_page(matcher, budget, min(tail, limit), after)
+        return await reader.page(matcher, budget, limit=limit, offset=offset, after=after)
 
     async def tails(self, deployment_ids: Sequence[str], lines: int) -> dict[str, list[DeploymentLog]]:
         """The last lines of each of these logs: one query, whatever their number, but for logs in the archive."""
@@ -127,14 +132,14 @@ class LogStore:
         Raises:
             DeploymentError: invalid-request, for a query that RE2 does not take or a cursor that is not ours.
         """
-        matcher, budget, place = Matcher(wanted), Budget(), Place.of(cursor)
+        matcher, budget, place = Matcher(wanted), Budget(self._scan_seconds), Place.of(cursor)
         matches: list[LogMatch] = []
         async for deployment_id, log in self._newest(project_id, place):
             after = place.line if place is not None and place.deployment_id == deployment_id else 0
             if after >= log.lines:
                 continue
             reader = self._reader(deployment_id, log)
-            found = await reader.find(matcher, limit + 1 - len(matches), after, context=context, budget=budget)
+            found = await reader.find(matcher, budget, most=limit + 1 - len(matches), after=after, context=context)
             more = len(matches) + len(found.numbers) > limit
             if more:
                 found.numbers.pop()

@@ -64,6 +64,9 @@ left join (
     select deployment_id, min(timestamp) as began, sum(octet_length(message)) as bytes from log_lines group by deployment_id
 ) l using (deployment_id);
 
+-- Both are begun together from now on.
+insert into logs (deployment_id) select deployment_id from log_streams on conflict do nothing;
+
 insert into log_chunks_live
 select deployment_id, min(sequence), max(sequence), min(timestamp), max(timestamp),
        bit_or(1 << array_position('{debug,info,warn,error}'::text[], level) - 1),

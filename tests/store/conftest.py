@@ -46,7 +46,8 @@ def progress(database: Database, sealer: Sealer) -> ProgressStore:
 
 @pytest.fixture
 def logs(database: Database, sealer: Sealer) -> LogStore:
-    return LogStore(database, sealer)
+    """With time to look at everything, however slow the machine is."""
+    return LogStore(database, sealer, scan_seconds=60)
 
 
 @pytest.fixture

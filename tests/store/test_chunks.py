@@ -177,7 +177,7 @@ def test_a_filter_finds_what_looking_at_each_line_finds(written: list[LogLine], 
     chunk = pack(columns_of(written), LIVE_EFFORT)
     expected = [index for index, line in enumerate(read(chunk)) if naive(wanted, line)]
     start = min(start, len(written))
-    found, looked = Matcher(wanted).find(Lines(chunk), start, len(written), None, Budget())
+    found, looked = Matcher(wanted).find(Lines(chunk), start, len(written), None, Budget(60))
     assert (found, looked) == ([index for index in expected if index >= start], len(written))
     if expected:
         assert Choice(wanted).takes(chunk.head)
@@ -185,7 +185,7 @@ def test_a_filter_finds_what_looking_at_each_line_finds(written: list[LogLine], 
 
 def find(texts: Sequence[str], **wanted: Any) -> list[int]:
     chunk = pack(columns_of([LogLine(timestamp=NOON, message=text) for text in texts]), LIVE_EFFORT)
-    return Matcher(LogFilter.model_validate(wanted)).find(Lines(chunk), 0, len(texts), None, Budget())[0]
+    return Matcher(LogFilter.model_validate(wanted)).find(Lines(chunk), 0, len(texts), None, Budget(60))[0]
 
 
 @pytest.mark.parametrize(
@@ -225,7 +225,7 @@ def test_who_has_no_time_left_gets_further_all_the_same() -> None:
     opened = Lines(pack(columns_of([LogLine(timestamp=NOON, message=text) for text in texts]), LIVE_EFFORT))
     matcher, places = Matcher(LogFilter(query="y")), [0]
     while places[-1] < len(texts):
-        found, looked = matcher.find(opened, places[-1], len(texts), None, Budget(seconds=0))
+        found, looked = matcher.find(opened, places[-1], len(texts), None, Budget(0))
         assert found == []
         assert looked > places[-1]
         places.append(looked)
