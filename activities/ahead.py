@@ -78,4 +78,4 @@ async def read_ahead(all_news: AsyncGenerator[BuildNews, None]) -> AsyncGenerato
         await reading
     finally:
         reading.cancel()
-        await asyncio.wait([reading])
+        await asyncio.gather(reading, return_exceptions=True)

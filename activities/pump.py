@@ -127,7 +127,8 @@ class LogPump:
                     self._budget.keep(line, len(line.message.encode()))
             if news.stage in FINAL_STAGES:
                 lines += self._end()
-                cursor, memory = news.cursor, {"masks": self._mask.added}
+                # Nobody goes on after that; but what publishing says is masked likewise.
+                cursor, memory = news.cursor, {"masks": self._mask.added} if self._mask.added else {}
         return LogBatch(stream=stream, after=self._cursor, cursor=cursor, lines=lines, memory=memory)
 
     def _without_lines(self, news: BuildNews) -> BuildNews:

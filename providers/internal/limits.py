@@ -5,6 +5,8 @@ Rule: a limit that is hit ends the build with a message that names it; only the 
 
 from pydantic import Field
 
+from domain.log_budget import Budget
+from domain.log_text import LINE_BYTES
 from domain.wire import Wire
 
 MIB = 1024 * 1024
@@ -24,9 +26,9 @@ class Limits(Wire):
     cpu_seconds: int = Field(default=2 * 3600, description="of each process; the wall clock is the deployment's")
     output_bytes: int = GIB
     output_files: int = 100_000
-    log_lines: int = Field(default=2_000_000, description="beginning and end together; what is between is counted")
-    log_bytes: int = Field(default=256 * MIB, description="of the messages in it, likewise")
-    line_bytes: int = 64 * 1024
+    log_lines: int = Field(default=Budget.lines, description="beginning and end together; what is between is counted")
+    log_bytes: int = Field(default=Budget.bytes, description="of the messages in it, likewise")
+    line_bytes: int = LINE_BYTES
 
 
 class Retention(Wire):
