@@ -47,16 +47,16 @@ _UNSEEN = re.compile(
 )
 """Control sequences (ECMA-48; colours in JSON or source code, too) and what else takes no place on a screen."""
 
-_MEMORY_BYTES = 512 * 1024 * 1024
-"""What a search may take; one of forty secrets takes about 10 MiB."""
-_MOST_PATTERN_BYTES = 1024 * 1024
+_MEMORY_BYTES = 256 * 1024 * 1024
+"""What one search may take; that for forty secrets takes about 10 MiB. With less, a large one would get slow."""
+_MOST_PATTERN_BYTES = 384 * 1024
+"""A search for more is several."""
 
 
 def _search_for(pattern: bytes) -> re2._Regexp:
     options = re2.Options()
     options.encoding = re2.Options.Encoding.LATIN1
     options.longest_match = True
-    options.never_capture = True
     options.log_errors = False
     options.max_mem = _MEMORY_BYTES
     return re2.compile(pattern, options)
@@ -66,7 +66,7 @@ _HAS_UNSEEN = _search_for(
     rb"[\x00-\x08\x0b-\x1f\x7f]|\\(?:u001[bB]|x1[bB]|033|[eE])\[[\d;:]*m"
     rb"|\xc2[\x80-\x9f\xad]|\xe2(?:\x80[\x8b-\x8f\xa8-\xae]|\x81[\xa0-\xa9])|\xef\xbb\xbf"
 )
-"""Quicker, and without missing one."""
+"""Quicker than the other, and finds whether there is one."""
 
 
 class Mask:
@@ -163,10 +163,10 @@ class _Seen:
         self._places = [start - gone for (start, _), gone in zip(unseen, self._gone, strict=False)]
 
     def place(self, start: int, end: int) -> tuple[int, int]:
-        first, last = start, end - 1
-        return first + self._gone[bisect_right(self._places, first)], last + self._gone[
-            bisect_right(self._places, last)
-        ] + 1
+        return self._place(start), self._place(end - 1) + 1
+
+    def _place(self, seen: int) -> int:
+        return seen + self._gone[bisect_right(self._places, seen)]
 
 
 def _batches(all_patterns: list[bytes]) -> Iterator[list[bytes]]:

@@ -103,15 +103,15 @@ def _is_plain(character: str) -> bool:
 
 def _character(character: str, *, freely: bool) -> bytes:
     if _is_plain(character):
-        code = ord(character)
-        return (
-            b"(?:%c|(?:%%(?:25)*|\\\\(?:u00|x))%s|\\\\0?%03o)" % (code, _hex(f"{code:02x}"), code)
-            if freely
-            else character.encode()
-        )
+        return _any_spelling_of_a_plain_one(ord(character)) if freely else character.encode()
     if character == "\n":
         return b"(?:%s%s)?%s" % (_any_spelling("\r"), _QUOTES, _any_spelling("\n"))
     return _any_spelling(character)
+
+
+def _any_spelling_of_a_plain_one(code: int) -> bytes:
+    """As below, in fewer words: there are many of them."""
+    return b"(?:%c|(?:%%(?:25)*|\\\\(?:u00|x))%s|\\\\0?%03o)" % (code, _hex(f"{code:02x}"), code)
 
 
 @lru_cache(maxsize=1024)

@@ -1,6 +1,7 @@
 """Secret values never reach a log, however they are written; ordinary words always do."""
 
 import base64
+import json
 import random
 from urllib.parse import quote
 
@@ -119,6 +120,7 @@ def test_a_value_of_any_length_is_found_whole_and_by_its_lines() -> None:
     for value in values:
         assert mask.text(f"<{value}>").replace(HIDDEN, "").strip() == "<>"
         assert mask.text(f"<{quote(value, safe='')}>") == "<***>"
+        assert mask.text(f"<{json.dumps(value)[1:-1]}>") == "<***>"
         assert mask.texts(value.split("\n")) == ["***"] * (1 + value.count("\n"))
 
 
