@@ -11,6 +11,7 @@ from api import openapi, own_log, problems
 from api.background import Background
 from api.delivery import Delivery
 from api.limits import RateLimitHeaders
+from api.log_feed import LogFeeds
 from api.metrics import Metrics
 from api.middleware import BodyLimit, Observed
 from api.passes import Passes
@@ -84,6 +85,7 @@ def create_app(settings: Settings) -> FastAPI:
             if settings.first_token is not None:
                 await services.tokens.ensure_first(settings.first_token.get_secret_value())
             await parts.enter_async_context(services.listener)
+            await parts.enter_async_context(services.log_feeds)
             parts.push_async_callback(services.background.close)
             yield
 
@@ -116,7 +118,9 @@ def _services(settings: Settings) -> Services:
     archive = LogArchive(settings.log_archive, **settings.log_archive_access) if settings.log_archive else None
     limiter = TriggerLimiter(database, settings.trigger_limit)
     page = _temporal_page(settings)
+    log_store = LogStore(database, sealer, archive)
     tokens_store = TokenStore(database, sealer)
+    listener, passes = Listener(url), Passes(tokens_store)
     workflows = DeploymentWorkflows(settings.temporal_address, settings.temporal_namespace)
     deployment_store = DeploymentStore(database, sealer, limiter, page)
     outbox = Outbox(database)
@@ -126,11 +130,12 @@ def _services(settings: Settings) -> Services:
         deployments=deployment_store,
         events=EventStore(database, page),
         gate=GateStore(database, page),
-        logs=LogStore(database, sealer, archive),
+        logs=log_store,
         tokens=tokens_store,
-        passes=Passes(tokens_store),
+        passes=passes,
         limiter=limiter,
-        listener=Listener(url),
+        listener=listener,
+        log_feeds=LogFeeds(log_store, deployment_store, listener, passes),
         workflows=workflows,
         delivery=Delivery(workflows, outbox, WebhookCourier(outbox, PushStore(database, deployment_store), workflows)),
         webhooks=WebhookStore(database, sealer),

@@ -12,7 +12,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import problems
+from api import connection, problems
 from api.metrics import Metrics
 from api.trace import trace_id
 
@@ -28,6 +28,7 @@ class Observed:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        connection.remember(scope, receive)
         answer = _Answer(scope, send, self._metrics)
         with structlog.contextvars.bound_contextvars(trace_id=trace_id(scope)):
             try:

@@ -57,6 +57,7 @@ Number = Annotated[int, Field(ge=0, le=MAX_LINE), _Digits]
 
 Limit = Annotated[int, Field(ge=1, le=100), _Digits]
 LineLimit = Annotated[int, Field(ge=1, le=1000), _Digits]
+Context = Annotated[int, Field(ge=0, le=10), _Digits]
 Offset = Annotated[int, Field(ge=0, le=MAX_OFFSET), _Digits]
 Truth = Annotated[bool, BeforeValidator(_truth)]
 Moment = Annotated[
@@ -71,6 +72,7 @@ HOW_MANY = Query(description="how many at most")
 SKIPPED = Query(description="how many to skip, where there is no cursor")
 _NEXT = Query(description="`nextCursor` of the page before")
 _PLACE = r"^(never|[0-9]{1,16})_"
+SearchCursor = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}_[0-9]{1,15}$")]
 _Cursor = Annotated[str, StringConstraints(pattern=_PLACE + r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
 _ProjectCursor = Annotated[str, StringConstraints(pattern=_PLACE + r"[a-z0-9][a-z0-9-]{0,62}$")]
 

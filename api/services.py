@@ -9,6 +9,7 @@ from pydantic import Field
 
 from api.background import Background
 from api.delivery import Delivery
+from api.log_feed import LogFeeds
 from api.metrics import Metrics
 from api.passes import Passes
 from domain.wire import Wire
@@ -45,6 +46,7 @@ class Services:
     passes: Passes
     limiter: TriggerLimiter
     listener: Listener
+    log_feeds: LogFeeds
     workflows: DeploymentWorkflows
     delivery: Delivery
     providers: tuple[ProviderEntry, ...]

@@ -1,28 +1,90 @@
-"""Live streams: history, then what comes, with neither gap nor double, as server-sent events or as JSON lines.
+"""Live streams on the wire: server-sent events or JSON lines, and an answer that follows its reader's pace.
 
-Rules: the wire format is decided here alone. A stream asks at least once a second whether its token is still valid. It
-reads a status before it reads what is new, and ends when nothing is new after a final one.
+Rules: the wire format is decided here alone. A reader that takes nothing for `SEND_SECONDS` is dropped; it resumes
+after its last id. A stream reads a status before it reads what is new, and ends when nothing is new after a final one.
 """
 
+import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, aclosing
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+import structlog
 from fastapi import Header, Query, Request, Response
+from fastapi.sse import format_sse_event
 from pydantic import StringConstraints
-from sse_starlette import EventSourceResponse, ServerSentEvent
+from starlette.types import Receive, Scope, Send
 
+from api import connection
 from api.describe import REFERENCE
 from api.queries import Number
-from api.services import Services
 from domain.errors import DeploymentError, ErrorCode
 from domain.wire import Wire
 from store.listener import Wake
 
-NDJSON = "application/x-ndjson"
-SSE = "text/event-stream"
+HEARTBEAT_SECONDS = 9.0
+"""After that much silence. A read of a database that is away takes up to 5 s, and readers are promised 15 s."""
+
+SEND_SECONDS = 30.0
+TOKEN_CHECK_SECONDS = 1.0
+_REREAD_SECONDS = 5.0
+"""Without a wake-up: a listener that has lost its connection tells nobody for as long as it takes to get it back."""
+
+_BREAKS = re.compile("[\u0085\u2028\u2029]")
+"""Ends of lines for Unicode, and for readers that split by it (httpx, str.splitlines); JSON may escape them."""
+
+_log = structlog.get_logger()
+
+After = Annotated[Number | None, Query(description="resume after this id")]
+LastEventId = Annotated[
+    Annotated[str, StringConstraints(pattern=r"^[0-9]{1,18}$")] | None,
+    Header(alias="Last-Event-ID", description="resume after this id; `after` wins"),
+]
+
+
+def position(after: int | None, last_event_id: str | None, otherwise: int = 0) -> int:
+    if after is not None:
+        return after
+    return int(last_event_id) if last_event_id is not None else otherwise
+
+
+# --- the two formats ---
+
+
+@dataclass(frozen=True)
+class Form:
+    """How entries look on the wire. An entry is a document in one line, with its name and what is resumed after."""
+
+    media_type: str
+    entry: Callable[[str, int, str], bytes]
+    heartbeat: bytes
+    end: bytes
+
+
+def _as_event(name: str, cursor: int, document: str) -> bytes:
+    return format_sse_event(event=name, data_str=document, id=str(cursor))
+
+
+def _as_line(_name: str, _cursor: int, document: str) -> bytes:
+    return document.encode() + b"\n"
+
+
+EVENTS = Form(
+    "text/event-stream", _as_event, format_sse_event(comment=""), format_sse_event(event="end", data_str="{}")
+)
+LINES = Form("application/x-ndjson", _as_line, b"\n", b'{"event":"end"}\n')
+
+
+def form_of(request: Request) -> Form:
+    return LINES if LINES.media_type in request.headers.get("accept", "") else EVENTS
+
+
+def one_line(model: Wire) -> str:
+    """The model as JSON that no reader of lines parts."""
+    return _BREAKS.sub(lambda found: f"\\u{ord(found[0]):04x}", model.model_dump_json(by_alias=True))
 
 
 def content(name: str, model: str) -> dict[str, Any]:
@@ -40,22 +102,81 @@ def content(name: str, model: str) -> dict[str, Any]:
         "required": ["event", "id", "data"],
     }
     end = {"properties": {"event": {"const": "end"}}, "required": ["event"]}
-    return {SSE: {"schema": {"type": "object", "oneOf": [entry, end]}}, NDJSON: {"schema": {"type": "string"}}}
+    return {
+        EVENTS.media_type: {"schema": {"type": "object", "oneOf": [entry, end]}},
+        LINES.media_type: {"schema": {"type": "string"}},
+    }
 
 
-_BREAKS = re.compile("[\u0085\u2028\u2029]")
-"""Ends of lines for Unicode, and for readers that split by it (httpx, str.splitlines); JSON may escape them."""
+# --- the answer ---
 
-HEARTBEAT_SECONDS = 12.0
-TOKEN_CHECK_SECONDS = 1.0
-_REREAD_SECONDS = 5.0
-"""Without a wake-up: a listener that has lost its connection tells nobody for as long as it takes to get it back."""
 
-After = Annotated[Number | None, Query(description="resume after this id")]
-LastEventId = Annotated[
-    Annotated[str, StringConstraints(pattern=r"^[0-9]{1,18}$")] | None,
-    Header(alias="Last-Event-ID", description="resume after this id; `after` wins"),
-]
+class StreamAnswer(Response):
+    """Sends what `body` yields for as long as somebody takes it.
+
+    One task beside the answer's own waits for the reader to leave: that is all that an idle stream costs here.
+    """
+
+    def __init__(
+        self,
+        body: AsyncGenerator[bytes, None],
+        media_type: str,
+        *,
+        counted: AbstractContextManager[None],
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        self.status_code = 200
+        self.media_type = media_type
+        self.background = None
+        self.init_headers({"X-Accel-Buffering": "no", **(headers or {})})
+        self._body = body
+        self._counted = counted
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        left = asyncio.create_task(_left(receive))
+        try:
+            async with asyncio.timeout(None) as patience, aclosing(self._body):
+
+                def leave(_: object) -> None:
+                    patience.reschedule(0)
+
+                left.add_done_callback(leave)
+                try:
+                    with self._counted:
+                        await self._send_all(send, patience)
+                finally:
+                    left.remove_done_callback(leave)
+        except TimeoutError:
+            if not patience.expired():
+                raise
+            if not left.done():
+                _log.info("a reader that took nothing was dropped", path=scope["path"])
+                if connection.cut(scope):
+                    await left
+        finally:
+            left.cancel()
+
+    async def _send_all(self, send: Send, patience: asyncio.Timeout) -> None:
+        loop = asyncio.get_running_loop()
+
+        async def pass_on(message: dict[str, Any]) -> None:
+            patience.reschedule(loop.time() + SEND_SECONDS)
+            await send(message)
+            patience.reschedule(None)
+
+        await pass_on({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        async for part in self._body:
+            await pass_on({"type": "http.response.body", "body": part, "more_body": True})
+        await pass_on({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _left(receive: Receive) -> None:
+    """Returns when the reader has gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+# --- following what has no feed of its own ---
 
 
 @dataclass(frozen=True)
@@ -68,48 +189,36 @@ class Event:
 
     @classmethod
     def of(cls, name: str, cursor: int, model: Wire) -> "Event":
-        return cls(
-            name, cursor, _BREAKS.sub(lambda found: f"\\u{ord(found[0]):04x}", model.model_dump_json(by_alias=True))
-        )
+        return cls(name, cursor, one_line(model))
 
 
-class End:
-    """Nothing more can come."""
-
-
-class Heartbeat:
-    """Nothing has come for a while."""
-
-
-Entry = Event | End | Heartbeat
 Read = Callable[[int], Awaitable[tuple[list[Event], bool]]]
 """What is new after a cursor, and whether nothing can come after it."""
 
-
-def position(after: int | None, last_event_id: str | None, otherwise: int = 0) -> int:
-    if after is not None:
-        return after
-    return int(last_event_id) if last_event_id is not None else otherwise
+Allowed = Callable[[], Awaitable[bool]]
 
 
-async def follow(wake: Wake, read: Read, cursor: int, allowed: Callable[[], Awaitable[bool]]) -> AsyncIterator[Entry]:
+async def follow(
+    form: Form, watch: AbstractAsyncContextManager[Wake], read: Read, cursor: int, allowed: Allowed
+) -> AsyncGenerator[bytes, None]:
     """All entries after `cursor`, until `read` says that there is no more, or the token is no longer allowed."""
-    told = read_at = time.monotonic()
-    while await allowed():
-        events, ended = await _patiently(read, cursor)
-        read_at = time.monotonic()
-        for event in events:
-            yield event
-            cursor, told = event.cursor, time.monotonic()
-        if events:
-            continue
-        if ended:
-            yield End()
-            return
-        while await _quiet(wake, read_at) and await allowed():
-            if time.monotonic() - told >= HEARTBEAT_SECONDS:
-                yield Heartbeat()
-                told = time.monotonic()
+    async with watch as wake:
+        told = read_at = time.monotonic()
+        while await allowed() and not connection.server_stops():
+            events, ended = await _patiently(read, cursor)
+            read_at = time.monotonic()
+            for event in events:
+                yield form.entry(event.name, event.cursor, event.document)
+                cursor, told = event.cursor, time.monotonic()
+            if events:
+                continue
+            if ended:
+                yield form.end
+                return
+            while await _quiet(wake, read_at) and await allowed() and not connection.server_stops():
+                if time.monotonic() - told >= HEARTBEAT_SECONDS:
+                    yield form.heartbeat
+                    told = time.monotonic()
 
 
 async def _patiently(read: Read, cursor: int) -> tuple[list[Event], bool]:
@@ -128,48 +237,3 @@ async def _quiet(wake: Wake, read_at: float) -> bool:
     await wake.wait(TOKEN_CHECK_SECONDS)
     now = time.monotonic()
     return now - began >= TOKEN_CHECK_SECONDS and now - read_at < _REREAD_SECONDS
-
-
-async def history(read: Read, cursor: int) -> AsyncIterator[Entry]:
-    """What is there now, and then the end."""
-    while True:
-        events, _ = await read(cursor)
-        for event in events:
-            yield event
-            cursor = event.cursor
-        if not events:
-            yield End()
-            return
-
-
-def stream_answer(request: Request, services: Services, kind: str, entries: AsyncIterator[Entry]) -> Response:
-    lines = NDJSON in request.headers.get("accept", "")
-    write = _as_line if lines else _as_event
-
-    async def content() -> AsyncIterator[bytes | ServerSentEvent]:
-        with services.metrics.open_stream(kind):
-            async for entry in entries:
-                yield write(entry)
-
-    # `ping=0`: heartbeats come from `follow`, so that both formats have them.
-    return EventSourceResponse(content(), media_type=NDJSON if lines else SSE, ping=0)
-
-
-def _as_event(entry: Entry) -> ServerSentEvent:
-    match entry:
-        case Event(name, cursor, document):
-            return ServerSentEvent(document, event=name, id=str(cursor), sep="\n")
-        case End():
-            return ServerSentEvent("{}", event="end", sep="\n")
-        case _:
-            return ServerSentEvent(comment="", sep="\n")
-
-
-def _as_line(entry: Entry) -> bytes:
-    match entry:
-        case Event(document=document):
-            return document.encode() + b"\n"
-        case End():
-            return b'{"event":"end"}\n'
-        case _:
-            return b"\n"

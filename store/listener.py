@@ -1,6 +1,7 @@
 """One database connection per process that hears what is new, whatever the number of those who wait for it.
 
-Rule: a wake-up is a hint. Who is woken reads the tables, so that a lost one costs the time-out and nothing else.
+Rules: a wake-up is a hint. Who is woken reads the tables, so that a lost one costs the time-out and nothing else. None
+is lost for long: the connection is asked now and then, and when there is a new one everybody is woken.
 """
 
 import asyncio
@@ -14,6 +15,8 @@ from psycopg import sql
 from store.database import CHANNEL
 
 _PAUSE_SECONDS = 0.5
+_CHECK_SECONDS = 3.0
+"""A connection that was cut on the way says nothing, as one does on which nothing happens."""
 
 
 class Wake:
@@ -62,7 +65,7 @@ class Listener:
 
     async def _listen(self) -> None:
         while True:
-            with contextlib.suppress(psycopg.Error, OSError):
+            with contextlib.suppress(psycopg.Error, OSError, TimeoutError):
                 await self._hear()
             await asyncio.sleep(_PAUSE_SECONDS)
 
@@ -73,9 +76,12 @@ class Listener:
             # What was said while nobody listened is not said again: everyone looks once.
             for key in list(self._wakes):
                 self._wake(key)
-            async for notice in connection.notifies():
-                for key in notice.payload.split():
-                    self._wake(key)
+            while True:
+                async for notice in connection.notifies(timeout=_CHECK_SECONDS):
+                    for key in notice.payload.split():
+                        self._wake(key)
+                async with asyncio.timeout(_CHECK_SECONDS):
+                    await connection.execute("select 1")
 
     def _wake(self, key: str) -> None:
         for wake in self._wakes.get(key, ()):

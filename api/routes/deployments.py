@@ -28,7 +28,6 @@ from domain.deployment import (
     TriggerDeploymentRequest,
 )
 from domain.errors import ErrorCode
-from domain.log import LogFilter
 from domain.page import Page
 from domain.protection import DecisionRequest
 from domain.result import DeploymentMetrics, DeploymentResult
@@ -280,8 +279,9 @@ def _accepted(request: Request, services: Services, made: Outcome[Deployment]) -
 
 
 async def _with_logs(services: Services, page: Page[Deployment]) -> Page[Deployment]:
-    items = []
-    for deployment in page.items:
-        end = await services.logs.page(deployment.id, LogFilter(), limit=_LISTED_LINES, tail=_LISTED_LINES)
-        items.append(deployment.model_copy(update={"logs": [line.message for line in end.lines]}))
+    ends = await services.logs.tails([deployment.id for deployment in page.items], _LISTED_LINES)
+    items = [
+        deployment.model_copy(update={"logs": [line.message for line in ends[deployment.id]]})
+        for deployment in page.items
+    ]
     return page.model_copy(update={"items": items})

@@ -1,14 +1,12 @@
 """Changes of status as streams: each is the whole deployment."""
 
-from collections.abc import AsyncIterator
-
 from fastapi import APIRouter, Request, Response
 
 from api import reach
 from api.auth import Credentials, Reader
 from api.describe import GUARDED, LISTED, described
 from api.services import Wired
-from api.streams import After, Entry, Event, LastEventId, content, follow, position, stream_answer
+from api.streams import After, Event, LastEventId, StreamAnswer, content, follow, form_of, position
 from domain.errors import ErrorCode
 from domain.states import TERMINAL
 from store.events import StatusChange
@@ -39,19 +37,16 @@ async def stream_deployment_events(
     after: After = None,
     last_event_id: LastEventId = None,
 ) -> Response:
-    deployment = await reach.deployment(services, caller, deployment_id)
+    deployment_id = (await reach.deployment(services, caller, deployment_id)).id
 
     async def read(cursor: int) -> tuple[list[Event], bool]:
-        status = (await services.deployments.get(deployment.id)).status
-        return _events(await services.events.of_deployment(deployment.id, cursor)), status in TERMINAL
+        status = (await services.deployments.get(deployment_id)).status
+        return _events(await services.events.of_deployment(deployment_id, cursor)), status in TERMINAL
 
-    async def entries() -> AsyncIterator[Entry]:
-        start = position(after, last_event_id)
-        async with services.listener.watch(deployment.id) as wake:
-            async for entry in follow(wake, read, start, services.passes.of(credentials)):
-                yield entry
-
-    return stream_answer(request, services, "deployment", entries())
+    start = position(after, last_event_id)
+    form = form_of(request)
+    entries = follow(form, services.listener.watch(deployment_id), read, start, services.passes.of(credentials))
+    return StreamAnswer(entries, form.media_type, counted=services.metrics.open_stream("deployment"))
 
 
 @router.get(
@@ -77,18 +72,15 @@ async def stream_project_events(
     after: After = None,
     last_event_id: LastEventId = None,
 ) -> Response:
-    project = await reach.project(services, caller, project_id)
-    start = position(after, last_event_id, otherwise=await services.events.head(project.id))
+    await reach.project(services, caller, project_id)
 
     async def read(cursor: int) -> tuple[list[Event], bool]:
-        return _events(await services.events.of_project(project.id, cursor)), False
+        return _events(await services.events.of_project(project_id, cursor)), False
 
-    async def entries() -> AsyncIterator[Entry]:
-        async with services.listener.watch(project.id) as wake:
-            async for entry in follow(wake, read, start, services.passes.of(credentials)):
-                yield entry
-
-    return stream_answer(request, services, "project", entries())
+    start = position(after, last_event_id, otherwise=await services.events.head(project_id))
+    form = form_of(request)
+    entries = follow(form, services.listener.watch(project_id), read, start, services.passes.of(credentials))
+    return StreamAnswer(entries, form.media_type, counted=services.metrics.open_stream("project"))
 
 
 def _events(changes: list[StatusChange]) -> list[Event]:

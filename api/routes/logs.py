@@ -1,47 +1,59 @@
 """Logs: pages, downloads, the live stream, and the search over a project.
 
-Rule: a line's number is its id, its place in the order and the cursor to resume after, everywhere.
+Rules: a line's number is its id, its place in the order and the cursor to resume after, everywhere. Looking for lines
+has a time budget: an answer then has fewer of them, or none, and says where to go on.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
-from fastapi.responses import StreamingResponse
 
 from api import reach
 from api.answers import page_answer
 from api.auth import Credentials, Reader
 from api.describe import GUARDED, LISTED, described
-from api.queries import HOW_MANY, SKIPPED, LineLimit, Moment, Number, Offset, Text, Truth
+from api.log_feed import EVERY_LINE, Key, Viewer
+from api.queries import HOW_MANY, SKIPPED, Context, LineLimit, Moment, Number, Offset, SearchCursor, Text, Truth
 from api.services import Services, Wired
-from api.streams import After, Entry, Event, LastEventId, content, follow, history, position, stream_answer
-from domain.deployment import ListDeploymentsOptions
+from api.streams import After, LastEventId, StreamAnswer, content, form_of, position
 from domain.errors import ErrorCode
-from domain.log import DeploymentLog, LogFilter, LogLevel, LogSource
-from domain.page import Page, PageRequest
-from domain.states import TERMINAL
+from domain.log import DeploymentLog, LogFilter, LogLevel, LogMatch, LogPage, LogSource
+from domain.log_text import plain
+from domain.page import Page
 from domain.wire import rfc3339
+from store.log_match import Matcher
 
 router = APIRouter(prefix="/v1", tags=["logs"])
 
 _MOST = 1000
-_SEARCHED = 100
-"""How many of a project's newest deployments a search looks into."""
-
 _PLAIN = "text/plain"
-_PAGE = Page[DeploymentLog]
 _REFUSED = (GUARDED, LISTED)
+_PARTIAL = "`total` is null. Looking has a time budget: there may be fewer items, or none, and still a `nextCursor`"
 
 
 def _filter(
+    *,
     level: Annotated[LogLevel | None, Query(description="that and above")] = None,
     step: Annotated[Text | None, Query()] = None,
     source: Annotated[LogSource | None, Query()] = None,
     since: Annotated[Moment | None, Query(description="lines from then on")] = None,
-    q: Annotated[Text | None, Query(description="a part of the message")] = None,
+    until: Annotated[Moment | None, Query(description="lines before then")] = None,
+    q: Annotated[Text | None, Query(description="a part of the message, as it reads without colours")] = None,
+    regex: Annotated[Truth, Query(description="`q` is a regular expression (RE2)")] = False,
+    case_sensitive: Annotated[Truth, Query(alias="caseSensitive", description="for `q`")] = False,
 ) -> LogFilter:
-    return LogFilter(level=level, step=step, source=source, since=since, query=q)
+    """Filters that choose the same lines are equal."""
+    return LogFilter(
+        level=level,
+        step=step,
+        source=source,
+        since=since,
+        until=until,
+        query=q or None,
+        regex=bool(q) and regex,
+        case_sensitive=bool(q) and case_sensitive,
+    )
 
 
 Wanted = Annotated[LogFilter, Depends(_filter)]
@@ -60,7 +72,7 @@ Wanted = Annotated[LogFilter, Depends(_filter)]
         *_REFUSED,
         ErrorCode.NOT_FOUND,
         headers=("Link", "Content-Disposition"),
-        what="`total` is null; `nextCursor` is sent back as `cursor` or `after`",
+        what=_PARTIAL,
     ),
 )
 async def get_logs(
@@ -73,17 +85,19 @@ async def get_logs(
     limit: Annotated[LineLimit, HOW_MANY] = 20,
     offset: Annotated[Offset, SKIPPED] = 0,
     after: Annotated[Number | None, Query(description="lines after this one")] = None,
-    cursor: Annotated[Number | None, Query(description="the same, as `nextCursor` has it")] = None,
+    cursor: Annotated[Number | None, Query(description="`nextCursor` of the page before; it wins over `after`")] = None,
     tail: Annotated[LineLimit | None, Query(description="the last so many; `offset` does not apply")] = None,
+    timestamps: Annotated[Truth, Query(description="false: a download without times")] = True,
 ) -> Response:
-    deployment = await reach.deployment(services, caller, deployment_id)
-    start = after if after is not None else cursor or 0
+    deployment_id = (await reach.deployment(services, caller, deployment_id)).id
+    start = cursor if cursor is not None else after or 0
     if _PLAIN in request.headers.get("accept", ""):
-        return _download(services, deployment.id, wanted, start, tail)
+        first = await services.logs.page(deployment_id, wanted, limit=_MOST, after=start, tail=tail)
+        return _download(services, deployment_id, wanted, first, timestamps=timestamps)
     found = await services.logs.page(
-        deployment.id, wanted, limit=limit, offset=offset, after=start, tail=tail and min(tail, limit)
+        deployment_id, wanted, limit=limit, offset=offset, after=start, tail=tail and min(tail, limit)
     )
-    page = _PAGE(
+    page = Page[DeploymentLog](
         items=found.lines,
         total=None,
         limit=limit,
@@ -93,21 +107,28 @@ async def get_logs(
     return page_answer(request, page)
 
 
-def _download(services: Services, deployment_id: str, wanted: LogFilter, start: int, tail: int | None) -> Response:
-    async def text() -> AsyncIterator[str]:
-        after: int | None = start
-        while after is not None:
-            page = await services.logs.page(deployment_id, wanted, limit=_MOST, after=after, tail=tail)
-            yield "".join(_plain(line) for line in page.lines)
-            after = page.cursor
+def _download(
+    services: Services, deployment_id: str, wanted: LogFilter, first: LogPage, *, timestamps: bool
+) -> Response:
+    """All pages from the first one on, which was read before the answer begins: what is refused is told as such."""
+
+    async def text() -> AsyncGenerator[bytes, None]:
+        page = first
+        while True:
+            yield "".join(_text(line, timestamps=timestamps) for line in page.lines).encode()
+            if page.cursor is None:
+                return
+            page = await services.logs.page(deployment_id, wanted, limit=_MOST, after=page.cursor)
 
     name = f'attachment; filename="deployment-{deployment_id}.log"'
-    return StreamingResponse(text(), media_type=_PLAIN, headers={"Content-Disposition": name})
+    counted = services.metrics.open_stream("downloads")
+    return StreamAnswer(text(), _PLAIN, counted=counted, headers={"Content-Disposition": name})
 
 
-def _plain(line: DeploymentLog) -> str:
+def _text(line: DeploymentLog, *, timestamps: bool) -> str:
+    when = f"{rfc3339(line.timestamp)} " if timestamps else ""
     where = f" [{line.step}]" if line.step else ""
-    return f"{rfc3339(line.timestamp)} {line.level:<5}{where} {line.message}\n"
+    return f"{when}{line.level:<5}{where} {plain(line.message)}\n"
 
 
 @router.get(
@@ -135,32 +156,25 @@ async def stream_logs(
     last_event_id: LastEventId = None,
 ) -> Response:
     deployment = await reach.deployment(services, caller, deployment_id)
-
-    async def read(cursor: int) -> tuple[list[Event], bool]:
-        # The status first: what was written before a final one is in the page that is read after it.
-        status = (await services.deployments.get(deployment.id)).status
-        lines = await services.logs.page(deployment.id, wanted, limit=_MOST, after=cursor)
-        events = [Event.of("log", int(line.id), line) for line in lines.lines]
-        return events, status in TERMINAL
-
-    async def entries() -> AsyncIterator[Entry]:
-        start = position(after, last_event_id)
-        if not live:
-            async for entry in history(read, start):
-                yield entry
-            return
-        async with services.listener.watch(deployment.id) as wake:
-            async for entry in follow(wake, read, start, services.passes.of(credentials)):
-                yield entry
-
-    return stream_answer(request, services, "logs", entries())
+    # What cannot be read is refused now: once the stream has begun, there is no answer left to say so.
+    Matcher(wanted)
+    if deployment.ended:
+        await services.logs.page(deployment.id, EVERY_LINE, limit=1)
+    viewer = Viewer(
+        Key(deployment.id, wanted),
+        position(after, last_event_id),
+        form_of(request),
+        token=credentials.credentials if credentials else "",
+    )
+    lines = services.log_feeds.view(viewer, live=live and not deployment.ended)
+    return StreamAnswer(lines, viewer.form.media_type, counted=services.metrics.open_stream("logs"))
 
 
 @router.get(
     "/projects/{project_id}/logs/search",
     operation_id="searchLogs",
-    summary=f"Lines of a project's {_SEARCHED} newest deployments, newest deployment first",
-    **described(200, _PAGE, *_REFUSED, ErrorCode.PROJECT_NOT_FOUND, headers=("Link",), what="`total` is null"),
+    summary="Lines of a project's logs, newest deployment first, each with the lines around it",
+    **described(200, Page[LogMatch], *_REFUSED, ErrorCode.PROJECT_NOT_FOUND, headers=("Link",), what=_PARTIAL),
 )
 async def search_logs(
     *,
@@ -169,28 +183,11 @@ async def search_logs(
     caller: Reader,
     project_id: str,
     wanted: Wanted,
-    until: Annotated[Moment | None, Query(description="lines before then")] = None,
     limit: Annotated[LineLimit, HOW_MANY] = 20,
-    offset: Annotated[Offset, SKIPPED] = 0,
-    cursor: Annotated[Offset | None, Query(description="the same, as `nextCursor` has it")] = None,
+    context: Annotated[Context, Query(description="lines before and after each")] = 0,
+    cursor: Annotated[SearchCursor | None, Query(description="`nextCursor` of the page before")] = None,
 ) -> Response:
-    reach.check_project(caller, project_id)
-    start = offset if cursor is None else cursor
-    newest = await services.deployments.list_of_project(
-        project_id, ListDeploymentsOptions(), PageRequest(limit=_SEARCHED)
-    )
-    found: list[DeploymentLog] = []
-    for deployment in newest.items:
-        if len(found) > start + limit:
-            break
-        lines = await services.logs.page(deployment.id, wanted, limit=start + limit + 1 - len(found))
-        found += [line for line in lines.lines if until is None or line.timestamp < until]
-    more = len(found) > start + limit
-    page = _PAGE(
-        items=found[start : start + limit],
-        total=None,
-        limit=limit,
-        offset=start,
-        next_cursor=str(start + limit) if more else None,
-    )
+    project_id = (await reach.project(services, caller, project_id)).id
+    found, next_cursor = await services.logs.search(project_id, wanted, limit=limit, cursor=cursor, context=context)
+    page = Page[LogMatch](items=found, total=None, limit=limit, offset=0, next_cursor=next_cursor)
     return page_answer(request, page)

@@ -109,11 +109,13 @@ async def site(api: Api) -> dict[str, Any]:
 
 
 @contextlib.asynccontextmanager
-async def served(database_url: str, **changes: Any) -> AsyncIterator[Api]:
-    """The app behind a real server, since the in-process transport hands an answer over only when it is complete."""
-    app = create_app(settings_for(database_url, **changes))
+async def serving(app: FastAPI, patience: int = 1) -> AsyncIterator[Api]:
+    """The app behind a real server, since the in-process transport hands an answer over only when it is complete.
+
+    When it stops, answers that are open have `patience` seconds to end.
+    """
     port = free_port()
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning", timeout_graceful_shutdown=1))
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning", timeout_graceful_shutdown=patience))
     running = asyncio.create_task(server.serve())
     try:
         while not server.started:
@@ -123,6 +125,12 @@ async def served(database_url: str, **changes: Any) -> AsyncIterator[Api]:
     finally:
         server.should_exit = True
         await running
+
+
+@contextlib.asynccontextmanager
+async def served(database_url: str, **changes: Any) -> AsyncIterator[Api]:
+    async with serving(create_app(settings_for(database_url, **changes))) as api:
+        yield api
 
 
 @pytest.fixture

@@ -1,26 +1,20 @@
 """Streams over a real connection: history, then what comes, once and in order, until nothing more can come."""
 
 import asyncio
-import contextlib
 import json
 import time
-from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from typing import Any
 
-import httpx
 import pytest
 
 from domain.ending import Ending
-from domain.log import LogBatch, LogLine
 from domain.states import Status
 from store.database import Database
 from store.progress import ProgressStore
 from store.seal import Sealer
-from tests.api.conftest import FIRST_TOKEN, PROJECT, Api
+from tests.api.conftest import PROJECT, Api
+from tests.api.reading import NDJSON, events, open_streams, opened, whole, write
 from tests.servers import eventually
-
-NDJSON = {"Accept": "application/x-ndjson"}
 
 
 @pytest.fixture
@@ -33,40 +27,6 @@ async def deployment_id(live: Api) -> str:
     await live.make("/v1/projects", PROJECT)
     identity: str = (await live.make("/v1/deployments", {"projectId": "site", "sourceRef": "main"}))["id"]
     return identity
-
-
-async def write(api: Api, deployment_id: str, first: int, last: int) -> None:
-    """Lines `first` to `last`."""
-    lines = [LogLine(datetime(2026, 1, 1, tzinfo=UTC), f"line {number}\u2028") for number in range(first, last + 1)]
-    after = str(first - 1) if first > 1 else ""
-    await api.services.logs.append(deployment_id, LogBatch(stream="build", after=after, cursor=str(last), lines=lines))
-
-
-@contextlib.asynccontextmanager
-async def opened(
-    api: Api, address: str, headers: dict[str, str] | None = None, token: str = FIRST_TOKEN
-) -> AsyncIterator[httpx.Response]:
-    carried = {"Authorization": f"Bearer {token}", **(headers or {})}
-    async with api.client.stream("GET", address, headers=carried) as answer:
-        assert answer.status_code == 200
-        yield answer
-
-
-async def events(answer: httpx.Response) -> AsyncIterator[dict[str, str]]:
-    """Server-sent events as they come; comments are left out."""
-    event: dict[str, str] = {}
-    async for line in answer.aiter_lines():
-        name, _, value = line.partition(": ")
-        if line and name:
-            event[name] = value
-        elif event:
-            yield event
-            event = {}
-
-
-async def whole(api: Api, address: str, headers: dict[str, str] | None = None) -> list[dict[str, str]]:
-    async with opened(api, address, headers) as answer:
-        return [event async for event in events(answer)]
 
 
 async def test_a_log_is_followed_without_gap_or_double_to_its_end(
@@ -180,18 +140,14 @@ async def test_a_silent_stream_sends_heartbeats(live: Api, deployment_id: str, m
 
 
 async def test_open_streams_are_counted(live: Api, deployment_id: str) -> None:
-    async def page() -> str:
-        return (await live.client.get("/metrics")).text
-
-    gauge = 'headway_open_streams{kind="logs"}'
     await write(live, deployment_id, 1, 1)
     async with opened(live, f"/v1/deployments/{deployment_id}/logs/stream") as answer:
         stream = events(answer)
         await anext(stream)
-        assert f"{gauge} 1.0" in await page()
+        assert await open_streams(live, "logs") == 1
 
     async def closed() -> bool:
-        return f"{gauge} 0.0" in await page()
+        return await open_streams(live, "logs") == 0
 
     await eventually(closed)
 
