@@ -25,6 +25,8 @@ from domain.errors import DeploymentError, ErrorCode
 from domain.wire import Wire
 from store.listener import Wake
 
+NDJSON = "application/x-ndjson"
+
 HEARTBEAT_SECONDS = 9.0
 """After that much silence. A read of a database that is away takes up to 5 s, and readers are promised 15 s."""
 
@@ -75,11 +77,11 @@ def _as_line(_name: str, _cursor: int, document: str) -> bytes:
 EVENTS = Form(
     "text/event-stream", _as_event, format_sse_event(comment=""), format_sse_event(event="end", data_str="{}")
 )
-LINES = Form("application/x-ndjson", _as_line, b"\n", b'{"event":"end"}\n')
+LINES = Form(NDJSON, _as_line, b"\n", b'{"event":"end"}\n')
 
 
 def form_of(request: Request) -> Form:
-    return LINES if LINES.media_type in request.headers.get("accept", "") else EVENTS
+    return LINES if NDJSON in request.headers.get("accept", "") else EVENTS
 
 
 def one_line(model: Wire) -> str:
@@ -104,7 +106,7 @@ def content(name: str, model: str) -> dict[str, Any]:
     end = {"properties": {"event": {"const": "end"}}, "required": ["event"]}
     return {
         EVENTS.media_type: {"schema": {"type": "object", "oneOf": [entry, end]}},
-        LINES.media_type: {"schema": {"type": "string"}},
+        NDJSON: {"schema": {"type": "string"}},
     }
 
 
