@@ -6,6 +6,7 @@ prints them); Buildkite's "Managing log output" (`---`, `+++`, `~~~`); GitLab's 
 
 import re
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from domain.log import LogLevel
@@ -18,7 +19,7 @@ STARTS = r"::|##\[|--- |\+\+\+ |~~~ "
 _GITHUB = re.compile(r"\s*+::([A-Za-z-]+)(?: ([^:]*(?::(?!:)[^:]*)*))?::(.*)", re.DOTALL)
 _GITHUB_PRINTED = re.compile(r"\s*+##\[([A-Za-z-]+)(?: ([^\]]*))?\](.*)", re.DOTALL)
 _BUILDKITE = re.compile(r"(?:---|\+\+\+|~~~) (?!(?:FAIL|PASS|SKIP|BENCH): )(?!a/|b/|/dev/null)([^\t]*)(?<! ---)\Z")
-_GITLAB = re.compile(r"section_(start|end):\d+:([^\s\[]+)(?:\[[^\]]*\])?")
+_GITLAB = re.compile(r"section_(start|end):\d{1,20}:([^\s\[]{1,200})(?:\[[^\]\s]{0,200}\])?")
 
 _LEVELS = {
     "debug": LogLevel.DEBUG,
@@ -32,6 +33,9 @@ _NUMBER = re.compile(r"\d{1,9}")
 _TITLE_LENGTH = 200
 _TOKEN_LENGTH = 200
 _PATH_LENGTH = 1000
+_MOST_PROPERTIES = 20
+_MOST_SECTIONS = 10
+"""In one line. What is bounded here keeps a hostile line from taking more time than its length."""
 
 
 @dataclass(frozen=True)
@@ -109,8 +113,8 @@ def _opens(heading: str, name: str = "") -> list[Command]:
 def _sections(text: str) -> list[Command]:
     """GitLab's. Their heading is what follows on the line; without one it is the name."""
     found: list[Command] = []
-    for section in _GITLAB.finditer(text):
-        kind, name = section[1], section[2][:_TITLE_LENGTH]
+    for section in islice(_GITLAB.finditer(text), _MOST_SECTIONS):
+        kind, name = section[1], section[2]
         heading = text[section.end() :].partition("section_")[0].strip()
         found += [Closes(name)] if kind == "end" else _opens(heading or name, name)
     return found
@@ -118,7 +122,7 @@ def _sections(text: str) -> list[Command]:
 
 def _metadata(properties: str, separator: str) -> dict[str, Any]:
     said: dict[str, Any] = {}
-    for part in properties.split(separator):
+    for part in properties.split(separator, _MOST_PROPERTIES):
         key, _, raw = part.strip().partition("=")
         value = plain(readable(_unescaped(raw, properties=True)))
         if key in _NUMBERS and _NUMBER.fullmatch(value):

@@ -33,7 +33,7 @@ _NOISE = re.compile(
 _RETURN = re.compile("\x1b\\[(?:[01]?G|2K)")
 """To the first column, or away with the line: for a log the same as a carriage return."""
 
-_SECTION = re.compile("(section_(?:start|end):[0-9]+:[^\\s\\[]+(?:\\[[^\\]\\s]*\\])?)\r")
+_SECTION = re.compile("(section_(?:start|end):[0-9]{1,20}:[^\\s\\[]{1,200}+(?:\\[[^\\]\\s]{0,200}\\])?)\r")
 _HALF_COLOUR = re.compile("\x1b[^m]*\\Z")
 _CUT = re.compile(r" … \[\d+ bytes of this line cut\]\Z")
 

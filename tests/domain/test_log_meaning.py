@@ -173,7 +173,7 @@ def test_a_message_of_several_lines_is_several_lines_of_the_log() -> None:
 def test_memory_is_bounded_whatever_is_opened() -> None:
     meaning = Meaning(Mask([]))
     for n in range(300):
-        text = f"section_start:1:{n}{'n' * 1000}\r{'t' * 1000}"
+        text = f"section_start:1:{n}{'n' * 190}\r{'t' * 1000}"
         meaning.read([line(text, step=f"step {n % 70}") for _ in range(20)])
     assert sum(len(groups) for groups in meaning.memory["groups"].values()) <= 500
     assert len(repr(meaning.memory)) < 300_000
@@ -227,3 +227,13 @@ def test_a_planted_line_annotates_and_does_no_more(text: str) -> None:
         assert "\x1b" not in str(found.step) + repr(found.metadata)
         assert found.message.count("\x1b") == found.message.count("\x1b[0m")
         assert set(found.metadata or {}) <= {"file", "line", "endLine", "col", "endColumn", "title", "outerStep"}
+
+
+@pytest.mark.parametrize(
+    "evil",
+    ["::a ", "::error a=", "::error ,", ":: ", "##[a ", "section_start:1:", "section_end:1:a[", "--- ", "%25", "a=1,"],
+)
+@pytest.mark.parametrize("before", ["", "::error ", "::group::", "--- ", "section_start:1:x"])
+def test_a_hostile_line_takes_no_longer_than_its_length(evil: str, before: str) -> None:
+    """Would take hours if anything tried again and again."""
+    Meaning(Mask([SECRET])).read([line(before + evil * (60_000 // len(evil))) for _ in range(5)])

@@ -153,8 +153,10 @@ def test_a_cut_leaves_no_part_of_a_secret(before: int, chunk: int, secret: str) 
 
 
 @pytest.mark.parametrize(
-    "evil", ["\x9d", "\x1b]", "\x1b[", "\x9b;", "\x1b[2K", "\r", "section_start:1:", "\x1b[1", "\x1bP"]
+    "evil",
+    ["\x9d", "\x1b]", "\x1b[", "\x9b;", "\x1b[2K", "\r", "section_start:1:", "section_end:1:a[", "\x1b[1", "\x1bP"],
 )
 def test_nothing_evil_takes_more_than_its_length(evil: str) -> None:
     """Would take hours if any pattern looked at a line again and again."""
     assert is_harmless(readable(evil * 200_000))
+    assert is_harmless(readable("\r" + evil * 200_000 + "\rx"))
