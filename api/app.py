@@ -38,8 +38,8 @@ from workflows.control import DeploymentWorkflows
 from workflows.dispatch import WebhookCourier
 
 PROVIDERS = tuple(
-    ProviderEntry(name=provider.name, capabilities=sorted(provider.capabilities), configured=True)
-    for provider in registry.ALL
+    ProviderEntry(name=name, capabilities=sorted(provider.capabilities), configured=True)
+    for name, provider in registry.provider_classes().items()
 )
 
 ROUTERS = (

@@ -107,10 +107,17 @@ class Provider(ABC):
         """Removes what retention no longer keeps. Called by a schedule on each task queue of the provider."""
         return
 
-    def check_settings(self, settings: dict[str, Any], repository_url: str | None) -> None:
-        """Refuses a project's `providerSettings` that could not work.
+    @classmethod
+    def check_settings(cls, settings: dict[str, Any], repository_url: str | None) -> None:
+        """Refuses a project's `providerSettings` that could not work. Asked when they are saved.
 
         Raises:
             DeploymentError: invalid-request, with the fields that are wrong.
         """
         del settings, repository_url
+
+    @classmethod
+    def capabilities_of(cls, settings: dict[str, Any]) -> frozenset[Capability]:
+        """What it can do for a project with these settings; `capabilities` is what it can do at best."""
+        del settings
+        return cls.capabilities

@@ -16,6 +16,7 @@ from api.services import Services, Wired
 from domain.errors import DeploymentError, ErrorCode
 from domain.page import Page
 from domain.project import Environment, Project
+from providers.registry import provider_classes
 
 router = APIRouter(prefix="/v1")
 
@@ -48,6 +49,7 @@ async def create_project(
             ErrorCode.INSUFFICIENT_PERMISSIONS, f"this token is bound to other projects than {project.id}"
         )
     _check_provider(services, project.provider)
+    provider_classes()[project.provider].check_settings(project.provider_settings, project.repository_url)
     made = await services.projects.create_project(project, caller.subject, idempotent(request, body, ""))
     answer = tagged_answer(request, made.answer, 201, {"Location": f"/v1/projects/{made.answer.id}"})
     return mark(answer, replayed=made.replayed)
@@ -90,7 +92,9 @@ async def update_project(
     project_id: str,
     body: Annotated[Received[UpdateProjectBody], Depends(body_of(UpdateProjectBody))],
 ) -> Response:
-    seen = check_unchanged(request, await reach.project(services, caller, project_id))
+    project = await reach.project(services, caller, project_id)
+    seen = check_unchanged(request, project)
+    _check_settings(project, body.model)
     return tagged_answer(
         request, await services.projects.update_project(project_id, body.model, caller.subject, version=seen)
     )
@@ -170,6 +174,17 @@ async def update_environment(
     return tagged_answer(
         request, await services.projects.update_environment(environment_id, body.model, caller.subject, version=seen)
     )
+
+
+def _check_settings(project: Project, change: UpdateProjectBody) -> None:
+    """As they will be. A change of other things passes also where the provider is not there any more."""
+    if not change.model_fields_set & {"provider_settings", "repository_url"}:
+        return
+    settings = project.provider_settings if change.provider_settings is None else change.provider_settings
+    said = "repository_url" in change.model_fields_set
+    url = change.repository_url if said else project.repository_url
+    if project.provider in provider_classes():
+        provider_classes()[project.provider].check_settings(settings, url)
 
 
 def _check_provider(services: Services, name: str) -> None:

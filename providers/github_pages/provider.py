@@ -14,7 +14,7 @@ from domain.errors import DeploymentError, ErrorCode
 from domain.log import LogLevel
 from domain.result import BuildReport, DeploymentMetrics
 from providers.base import BuildNews, Capability, Provider, Publication
-from providers.github_pages.beats import with_beats
+from providers.beats import with_beats
 from providers.github_pages.build_follow import BuildFollower
 from providers.github_pages.builds import BranchBuilds
 from providers.github_pages.credentials import App, Credential, PersonalToken
@@ -118,7 +118,8 @@ class GithubPages(Provider):
         milliseconds = found.duration or 0 if found else 0
         return BuildReport(metrics=DeploymentMetrics(build_time=milliseconds / 1000))
 
-    def check_settings(self, settings: dict[str, Any], repository_url: str | None) -> None:
+    @classmethod
+    def check_settings(cls, settings: dict[str, Any], repository_url: str | None) -> None:
         del repository_url  # the repository is the one of the settings
         read_settings(settings)
 

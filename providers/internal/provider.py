@@ -168,13 +168,14 @@ class Internal(Provider):
         await asyncio.to_thread(clean_builds, self._builds, self.keep, now_utc())
         await asyncio.to_thread(clean_caches, self.root / "cache", self.keep, now_utc())
 
-    def check_settings(self, settings: dict[str, Any], repository_url: str | None) -> None:
+    @classmethod
+    def check_settings(cls, settings: dict[str, Any], repository_url: str | None) -> None:
+        """A project may be without its repository until something is to be built."""
+        del repository_url
         unknown = [(f"/providerSettings/{name}", "the internal provider has no settings") for name in settings]
-        missing = [("/repositoryUrl", "is needed to build from")] if repository_url is None else []
-        if unknown or missing:
-            message = "the internal provider takes no providerSettings, and needs a repositoryUrl"
-            raise DeploymentError(ErrorCode.INVALID_REQUEST, message, fields=[*unknown, *missing])
-        check_repository_url(repository_url or "")
+        if unknown:
+            message = "the internal provider takes no providerSettings"
+            raise DeploymentError(ErrorCode.INVALID_REQUEST, message, fields=unknown)
 
     @property
     def _builds(self) -> Path:
@@ -195,6 +196,12 @@ class Internal(Provider):
     def _check(self, request: BuildRequest) -> None:
         """Refuses what cannot be built, before anything is made."""
         self.check_settings(request.provider_settings, request.repository_url)
+        if request.repository_url is None:
+            message = "the internal provider needs the project's repositoryUrl to build from"
+            raise DeploymentError(
+                ErrorCode.INVALID_REQUEST, message, fields=[("/repositoryUrl", "is needed to build from")]
+            )
+        check_repository_url(request.repository_url)
         check_source_ref(request.source_ref)
         safe_name(request.project_id)
         for name in ("root_directory", "output_directory"):

@@ -162,7 +162,8 @@ class Vercel(Provider):
             warnings=[DeploymentWarning(message=plain(text)) for text in warnings],
         )
 
-    def check_settings(self, settings: dict[str, Any], repository_url: str | None) -> None:
+    @classmethod
+    def check_settings(cls, settings: dict[str, Any], repository_url: str | None) -> None:
         del repository_url
         Settings.read(settings)
 

@@ -38,12 +38,15 @@ async def test_ids_that_are_no_names_start_nothing(internal: Internal, name: str
     assert not (internal.root / "builds").exists()
 
 
-def test_settings_are_refused_by_name_and_an_address_is_needed(internal: Internal) -> None:
+async def test_settings_are_refused_by_name_and_to_build_an_address_is_needed(internal: Internal) -> None:
     with pytest.raises(DeploymentError) as refused:
         internal.check_settings({"teamId": "x"}, None)
+    assert [field for field, _ in refused.value.fields] == ["/providerSettings/teamId"]
 
-    assert [field for field, _ in refused.value.fields] == ["/providerSettings/teamId", "/repositoryUrl"]
-    internal.check_settings({}, "https://example.org/a.git")
+    internal.check_settings({}, None)
+    with pytest.raises(DeploymentError) as refused:
+        await internal.start_build(build_request("x").model_copy(update={"repository_url": None}))
+    assert [field for field, _ in refused.value.fields] == ["/repositoryUrl"]
 
 
 def test_what_it_can_do_is_declared(internal: Internal) -> None:
