@@ -21,7 +21,7 @@ from store.database import Connection, Database, Row, execute
 from store.projects import opened_secrets
 from store.rows import NOT_WAITING, change, deployment_of, deployment_row
 from store.seal import Sealer
-from store.webhooks import match_parked
+from store.webhook_intake import match_parked
 
 WORKER = "headway"
 """Who the audit names for what no person did."""

@@ -22,7 +22,7 @@ from domain.errors import DeploymentError, ErrorCode
 from domain.page import Page
 from domain.webhook import Receipt, Webhook, WebhookSender, WebhookState
 from providers.webhooks.senders import ALL, BY_NAME, Sender, secrets_of
-from store.webhooks import Origin
+from store.webhook_intake import Origin
 
 router = APIRouter(prefix="/v1", tags=["webhooks"])
 
@@ -92,7 +92,6 @@ async def list_webhooks(
 
 
 async def _receive(request: Request, services: Services, sender: Sender, project_id: str | None) -> Response:
-    check_type(request)
     secrets = services.webhook_secrets.get(sender.name, [])
     own: dict[str, str] | None = {}
     if project_id is None:
@@ -101,6 +100,7 @@ async def _receive(request: Request, services: Services, sender: Sender, project
         own = await _secrets_of_project(services, project_id)
         secrets = secrets_of((own or {}).get(sender.secret_name)) or secrets
     body = await _body(request)
+    check_type(request)
     headers = {name: ", ".join(request.headers.getlist(name)) for name in request.headers}
     if not sender.verify(headers, body, secrets, time.time()):
         raise _unsigned(sender)

@@ -22,7 +22,7 @@ from store.outbox import Outbox
 from store.progress import ProgressStore
 from store.pushes import PushStore
 from store.seal import Sealer
-from store.webhooks import Origin
+from store.webhook_intake import Origin
 from tests.api.conftest import Api, Start, served
 from tests.providers.signing import PAYLOADS, SECRETS, ZEROS, commit, encoded, github_push, gitlab_push, signed, vercel
 from tests.servers import eventually
