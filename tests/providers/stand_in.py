@@ -21,7 +21,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
 import uvicorn
 from openapi_core import OpenAPI
@@ -33,10 +33,14 @@ from starlette.routing import Route, Router
 from starlette.types import Message, Receive, Scope, Send
 from uvicorn.server import ServerState
 
+from domain.errors import DeploymentError
+
 SPECS = Path(__file__).parent / "specs"
 STREAMS = ("application/stream+json", "application/x-ndjson", "text/event-stream")
 """Their lines are the subclass's to get right: an answer that never ends cannot be checked as a whole."""
 _GARBAGE = b" " * 65536
+
+Outcome = TypeVar("Outcome")
 
 
 class Description:
@@ -293,6 +297,17 @@ _BEFORE: dict[str, Callable[[_Exchange, Fault], Awaitable[None]]] = {
     "reset": _reset,
     "huge": _huge,
 }
+
+
+async def in_the_end(step: Callable[[], Awaitable[Outcome]], tries: int = 12) -> Outcome:
+    """As the caller does: again and again, as long as it may be. Only without waiting in between."""
+    for _ in range(tries):
+        try:
+            return await step()
+        except DeploymentError as error:
+            if not error.retryable:
+                raise
+    raise AssertionError(f"not in {tries} tries")
 
 
 def _content_type(start: Message) -> str:

@@ -2,9 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 
@@ -17,13 +17,12 @@ from providers.http import Options
 from providers.vercel.follow import Pace
 from providers.vercel.provider import Vercel
 from tests.providers.conformance import ProviderConformance, messages, told
-from tests.providers.stand_in import Fault
+from tests.providers.stand_in import Fault, in_the_end
 from tests.providers.vercel_stand_in import LINES, PROJECT, TOKEN, Made, VercelStandIn
 from tests.servers import eventually
 
 QUICK = Pace(look=0.1, soonest=0.05, settle=0.02, reconnect=0.02)
 SETTINGS = {"projectId": PROJECT, "gitSource": {"type": "github", "org": "acme", "repo": "shop"}}
-Answer = TypeVar("Answer")
 MORNING = 1_700_000_000_000
 
 
@@ -240,17 +239,6 @@ async def test_what_vercel_cannot_do_is_refused_before_anything_is_asked(
 
 
 # One intent, one build
-
-
-async def in_the_end(step: Callable[[], Awaitable[Answer]], tries: int = 12) -> Answer:
-    """As the caller does: again and again, as long as it may be. Only without waiting in between."""
-    for _ in range(tries):
-        try:
-            return await step()
-        except DeploymentError as error:
-            if not error.retryable:
-                raise
-    raise AssertionError(f"not in {tries} tries")
 
 
 @pytest.mark.parametrize("list_lags", [0, 1, 2])
