@@ -15,12 +15,13 @@ from api.log_feed import LogFeeds
 from api.metrics import Metrics
 from api.middleware import BodyLimit, Observed
 from api.passes import Passes
-from api.routes import deployments, events, logs, operations, projects, tokens, webhooks
+from api.routes import audit, deployments, events, logs, operations, projects, tokens, webhooks
 from api.services import ProviderEntry, Services
 from providers import registry
 from providers.webhooks import senders
 from settings import Settings
 from store.archive import LogArchive
+from store.audit_reader import AuditReader
 from store.database import Database, migrate_patiently
 from store.deployments import DeploymentStore
 from store.events import EventStore
@@ -50,6 +51,7 @@ ROUTERS = (
     tokens.router,
     operations.router,
     webhooks.router,
+    audit.router,
 )
 ROUTES = [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
 
@@ -132,6 +134,7 @@ def _services(settings: Settings) -> Services:
         gate=GateStore(database, page),
         logs=log_store,
         tokens=tokens_store,
+        audit=AuditReader(database),
         passes=passes,
         limiter=limiter,
         listener=listener,

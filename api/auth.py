@@ -12,6 +12,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from api.services import Services, Wired
 from domain.errors import DeploymentError, ErrorCode
 from domain.token import EVERY_PROJECT, Scope, Token
+from store import audit
 
 _BEARER = HTTPBearer(auto_error=False, description="A token of `POST /v1/tokens`, or the operator's first one.")
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]
@@ -25,6 +26,7 @@ def _needs(scope: Scope) -> Callable[[Services, Credentials], Awaitable[Token]]:
                 ErrorCode.UNAUTHENTICATED, "send 'Authorization: Bearer TOKEN' with a token that is valid"
             )
         check_scope(token, scope)
+        audit.note_token(token.id)
         return token
 
     return caller

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api import connection, problems
 from api.metrics import Metrics
 from api.trace import trace_id
+from store import audit
 
 
 class Observed:
@@ -30,7 +31,8 @@ class Observed:
             return
         connection.remember(scope, receive)
         answer = _Answer(scope, send, self._metrics)
-        with structlog.contextvars.bound_contextvars(trace_id=trace_id(scope)):
+        trace = trace_id(scope)
+        with structlog.contextvars.bound_contextvars(trace_id=trace), audit.asked_for(trace):
             try:
                 await self._app(scope, receive, answer.send)
             except ClientDisconnect:

@@ -13,6 +13,7 @@ from api.log_feed import LogFeeds
 from api.metrics import Metrics
 from api.passes import Passes
 from domain.wire import Wire
+from store.audit_reader import AuditReader
 from store.database import Database
 from store.deployments import DeploymentStore
 from store.events import EventStore
@@ -43,6 +44,7 @@ class Services:
     gate: GateStore
     logs: LogStore
     tokens: TokenStore
+    audit: AuditReader
     passes: Passes
     limiter: TriggerLimiter
     listener: Listener

@@ -112,7 +112,8 @@ class DeploymentStore:
             if request.from_stage == "deploy":
                 columns["restores"] = _built(parent, request)
             columns |= {"triggered_by": actor, "message": request.message or parent["message"]}
-            return await self._insert(connection, columns, project, environment, request)
+            told = {"deed": "retry", "retryOf": str(parent["id"])}
+            return await self._insert(connection, columns, project, environment, request, **told)
 
         async with self._database.transaction() as connection:
             return await once(connection, idempotent, Deployment, self._sealer, make)
@@ -137,7 +138,8 @@ class DeploymentStore:
             columns = self._restoring(target)
             columns |= {"rollback_of": row["id"], "triggered_by": actor, "message": request.message}
             asked = RetryRequest(concurrency="supersede", cancel_running=True)
-            made = await self._insert(connection, columns, project, environment, asked)
+            told = {"deed": "rollback", "rollbackOf": str(row["id"]), "to": str(target["id"])}
+            made = await self._insert(connection, columns, project, environment, asked, **told)
             await rollbacks.hold(connection, environment, row, await deployment_row(connection, made.id))
             return made
 
@@ -189,8 +191,8 @@ class DeploymentStore:
             if row["status"] in TERMINAL:
                 raise _conflict(row, "be canceled", ACTIVE)
             if row["cancel_requested_at"] is None:
-                await audit.record(connection, actor, "deployment.cancel", row["project_id"], deployment_id)
-                row = await change(connection, row, cancel_requested_at=datetime.now(UTC))
+                before, row = row, await change(connection, row, cancel_requested_at=datetime.now(UTC))
+                await audit.deployment(connection, actor, "cancel", before, row)
             return self._read(row)
 
     async def result(self, deployment_id: str) -> DeploymentResult | None:
@@ -303,7 +305,11 @@ class DeploymentStore:
         project: Row,
         environment: Row,
         request: TriggerDeploymentRequest | RetryRequest,
+        *,
+        deed: str = "trigger",
+        **told: str,
     ) -> Deployment:
+        """`deed` and `told` are what the audit says of it."""
         policy = request.concurrency or environment["concurrency"] or project["concurrency"]
         asked = (request.cancel_running, environment["cancel_running"], project["cancel_running"])
         columns |= {
@@ -331,15 +337,10 @@ class DeploymentStore:
         row = await cursor.fetchone()
         if row is None:
             raise LookupError("insert into deployments returned nothing")
-        await audit.record(
-            connection,
-            columns["triggered_by"],
-            "deployment.trigger",
-            project["id"],
-            str(row["id"]),
-            ref=row["source_ref"],
-            **({"breakGlass": row["break_glass"]} if row["break_glass"] else {}),
-        )
+        told |= {"ref": row["source_ref"], "environment": row["environment_name"], "by": row["metadata"]["trigger"]}
+        await audit.deployment(connection, row["triggered_by"], deed, None, row, reason=row["message"], **told)
+        if row["break_glass"]:
+            await audit.deployment(connection, row["triggered_by"], "break-glass", None, row, reason=row["break_glass"])
         await write_event(connection, row)
         secrets = opened_secrets(row, self._sealer, f"deployment {row['id']}")
         return self._read(row).model_copy(update={"warnings": unmasked_warnings(secrets)})

@@ -21,7 +21,7 @@ from domain.result import Failure
 from domain.states import Status, moves
 from store import audit, lanes
 from store.database import Connection, Database, Row, execute
-from store.projects import environment_row
+from store.projects import NOT_HELD, environment_row, update
 from store.rows import change, deployment_of, deployment_row
 
 Decision = Literal["approve", "reject"]
@@ -87,20 +87,14 @@ class GateStore:
             )
             others = [said for said in _approvals(row) if (said.subject, said.digest) != (subject, word.digest)]
             said = [one.model_dump(mode="json", by_alias=True) for one in (*others, word)]
-            row = await change(connection, row, approvals=said, **lanes.asking_to_wake())
-            await audit.record(
-                connection,
-                subject,
-                f"deployment.{decision}",
-                row["project_id"],
-                deployment_id,
-                digest=word.digest,
-                comment=comment,
-            )
+            before, row = row, await change(connection, row, approvals=said, **lanes.asking_to_wake())
+            wait = None
             if decision == "approve":
                 row, wait = await _pass(connection, row, environment)
-                if wait is None or wait.on != "approval":
-                    await _lift_hold(connection, row, environment, subject)
+            # After `_pass`, which locks others that stand in line.
+            await audit.deployment(connection, subject, decision, before, row, reason=comment, digest=word.digest)
+            if decision == "approve" and (wait is None or wait.on != "approval"):
+                await _lift_hold(connection, row, environment, subject)
             return deployment_of(row, self._temporal_page)
 
 
@@ -225,16 +219,8 @@ def _check_approver(row: Row, protection: Protection, subject: str) -> None:
 
 async def _lift_hold(connection: Connection, row: Row, environment: Row, subject: str) -> None:
     if _is_held(environment, row):
-        await execute(
-            connection,
-            "update environments set held_ref = null, held_commit = null, held_by = null, updated_at = now(),"
-            " version = version + 1 where id = %(id)s",
-            {"id": environment["id"]},
-        )
-        target = str(environment["id"])
-        await audit.record(
-            connection, subject, "environment.release", row["project_id"], target, ref=environment["held_ref"]
-        )
+        lifted = await update(connection, "environments", environment["id"], NOT_HELD)
+        await audit.environment(connection, subject, "release", environment, lifted, ref=environment["held_ref"])
 
 
 def _matter(deployment: Mapping[str, Any]) -> str:

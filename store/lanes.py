@@ -9,9 +9,11 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from domain.audit import SYSTEM
 from domain.deployment import Concurrency
 from domain.errors import DeploymentError, ErrorCode
 from domain.states import ACTIVE
+from store import audit
 from store.database import Connection, Row, execute
 from store.rows import NOT_WAITING, change
 
@@ -104,11 +106,13 @@ def asking_to_wake() -> dict[str, datetime | None]:
 
 
 async def _replace(connection: Connection, rows: list[Row], newest: UUID, lanes: set[str]) -> None:
+    """All of `rows` are locked by now, and so is whatever the caller goes on to change."""
     for row in rows:
         if row["lane"] in lanes:
             left = {} if row["lane"] == "held" else {"lane": "released"}
             asked = row["cancel_requested_at"] or datetime.now(UTC)
-            await change(connection, row, superseded_by=newest, cancel_requested_at=asked, **left)
+            replaced = await change(connection, row, superseded_by=newest, cancel_requested_at=asked, **left)
+            await audit.deployment(connection, SYSTEM, "supersede", row, replaced, supersededBy=str(newest))
 
 
 async def _active(connection: Connection, environment_id: UUID, *, lock: bool = False) -> list[Row]:

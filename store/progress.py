@@ -9,6 +9,7 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
+from domain.audit import SYSTEM
 from domain.build import Build, BuildRequest
 from domain.configuration import DeploymentConfiguration
 from domain.deployment import Deployment, DeploymentMetadata, Repository
@@ -22,9 +23,6 @@ from store.projects import opened_secrets
 from store.rows import NOT_WAITING, change, deployment_of, deployment_row
 from store.seal import Sealer
 from store.webhook_intake import match_parked
-
-WORKER = "headway"
-"""Who the audit names for what no person did."""
 
 
 class ProgressStore:
@@ -99,7 +97,8 @@ class ProgressStore:
         async with self._database.transaction() as connection:
             row = await deployment_row(connection, deployment_id, lock=True)
             if row["commit_sha"] is None and row["status"] not in TERMINAL:
-                await change(connection, row, commit_sha=commit)
+                pinned = await change(connection, row, commit_sha=commit)
+                await audit.deployment(connection, SYSTEM, "pin", row, pinned, commit=commit)
 
     async def note_repository(self, deployment_id: str, repository: Repository) -> None:
         """What was fetched: commit, author, message."""
@@ -118,7 +117,7 @@ class ProgressStore:
             if row["status"] in TERMINAL:
                 return deployment_of(row, None)
             published = ending.status is Status.SUCCEEDED and not row["configuration"].get("skipDeploy")
-            row = await lanes.leave(connection, row, deployed=published)
+            before, row = row, await lanes.leave(connection, row, deployed=published)
             ending = _as_it_was(row, ending)
             *between, final = moves(Status(row["status"]), ending.status)
             for status in between:
@@ -134,9 +133,7 @@ class ProgressStore:
             )
             deployment = deployment_of(row, None)
             await _write_result(connection, deployment, ending)
-            await audit.record(
-                connection, WORKER, "deployment.finish", row["project_id"], deployment_id, status=str(final)
-            )
+            await audit.deployment(connection, SYSTEM, "finish", before, row, status=row["status"])
             return deployment
 
 

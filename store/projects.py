@@ -34,6 +34,7 @@ from store.tables import EnvironmentRow, ProjectRow
 DEFAULT_ENVIRONMENT = "production"
 
 Answer = TypeVar("Answer", Project, Environment)
+NOT_HELD = {"held_ref": None, "held_commit": None, "held_by": None}
 _UPDATED = ("name", "repository_url", "concurrency", "cancel_running", "provider_settings")
 
 
@@ -56,8 +57,11 @@ class ProjectStore:
                 connection, self._project_columns(request), "projects", f"the project {request.id} exists"
             )
             production = CreateEnvironmentRequest(name=DEFAULT_ENVIRONMENT, type="production", is_default=True)
-            await _insert(connection, self._environment_columns(request.id, production), "environments", "")
-            await audit.record(connection, actor, "project.create", request.id, request.id)
+            environment = await _insert(
+                connection, self._environment_columns(request.id, production), "environments", ""
+            )
+            await audit.record(connection, actor, "project.create", request.id, request.id, after=row)
+            await audit.environment(connection, actor, "create", None, environment, name=DEFAULT_ENVIRONMENT)
             return _warned(self._project(row), request.configuration)
 
         async with self._database.transaction() as connection:
@@ -93,8 +97,11 @@ class ProjectStore:
                 columns["push_rules"] = _push_rules(change.push_rules)
             columns |= self._configuration_columns(row, change.configuration, f"project {project_id}")
             key = _repository_key(columns.get("repository_url", row["repository_url"]))
-            row = await _update(connection, "projects", row["id"], {**columns, "repository_key": key})
-            await audit.record(connection, actor, "project.update", project_id, project_id, fields=sorted(columns))
+            before, row = row, await update(connection, "projects", row["id"], {**columns, "repository_key": key})
+            fields = sorted(columns)
+            await audit.record(
+                connection, actor, "project.update", project_id, project_id, before=before, after=row, fields=fields
+            )
             return _warned(self._project(row), change.configuration)
 
     async def create_environment(
@@ -109,11 +116,11 @@ class ProjectStore:
         async def make() -> Environment:
             await project_row(connection, project_id)
             await _lock_environments(connection, project_id)
-            if request.is_default:
-                await _take_default_away(connection, project_id)
+            taken = await _take_default_away(connection, project_id) if request.is_default else None
             columns = self._environment_columns(project_id, request)
             row = await _insert(connection, columns, "environments", f"the environment {request.name} exists")
-            await audit.record(connection, actor, "environment.create", project_id, str(row["id"]), name=request.name)
+            await _record_taken(connection, actor, taken)
+            await audit.environment(connection, actor, "create", None, row, name=request.name)
             return _warned(self._environment(row), request.configuration)
 
         async with self._database.transaction() as connection:
@@ -146,17 +153,17 @@ class ProjectStore:
             if change.protection is not None:
                 columns["protection"] = Jsonb(change.protection.model_dump(mode="json", by_alias=True))
             if "held_ref" in columns:
-                columns |= {"held_commit": None, "held_by": None}
+                columns |= {**NOT_HELD, "held_ref": columns["held_ref"]}
             columns |= self._configuration_columns(row, change.configuration, f"environment {row['id']}")
-            if change.is_default and not row["is_default"]:
-                await _take_default_away(connection, row["project_id"])
-            row = await _update(connection, "environments", row["id"], columns)
+            takes = change.is_default and not row["is_default"]
+            taken = await _take_default_away(connection, row["project_id"]) if takes else None
+            before, row = row, await update(connection, "environments", row["id"], columns)
             if {"protection", "held_ref"} & set(columns):
                 await _wake_gated(connection, row["id"])
-            fields = sorted(columns)
-            await audit.record(
-                connection, actor, "environment.update", row["project_id"], str(row["id"]), fields=fields
-            )
+            await _record_taken(connection, actor, taken)
+            await audit.environment(connection, actor, "update", before, row, fields=sorted(columns))
+            if before["held_ref"] is not None and row["held_ref"] is None:
+                await audit.environment(connection, actor, "release", before, row, ref=before["held_ref"])
             return _warned(self._environment(row), change.configuration)
 
     def _project_columns(self, request: CreateProjectRequest) -> dict[str, Any]:
@@ -301,7 +308,7 @@ async def _insert(connection: Connection, columns: dict[str, Any], table: str, t
     return row
 
 
-async def _update(connection: Connection, table: str, identity: object, columns: dict[str, Any]) -> Row:
+async def update(connection: Connection, table: str, identity: object, columns: dict[str, Any]) -> Row:
     places = "".join(f"{name} = %({name})s, " for name in columns)
     cursor = await execute(
         connection,
@@ -331,10 +338,19 @@ async def _wake_gated(connection: Connection, environment_id: object) -> None:
     )
 
 
-async def _take_default_away(connection: Connection, project_id: str) -> None:
-    await execute(
+async def _take_default_away(connection: Connection, project_id: str) -> tuple[Row, Row] | None:
+    """From the one that was it, which is answered as it was and as it is now."""
+    cursor = await execute(
         connection,
-        "update environments set is_default = false, updated_at = now(), version = version + 1"
-        " where project_id = %(project_id)s and is_default",
+        "select * from environments where project_id = %(project_id)s and is_default",
         {"project_id": project_id},
     )
+    before = await cursor.fetchone()
+    if before is None:
+        return None
+    return before, await update(connection, "environments", before["id"], {"is_default": False})
+
+
+async def _record_taken(connection: Connection, actor: str, taken: tuple[Row, Row] | None) -> None:
+    if taken is not None:
+        await audit.environment(connection, actor, "update", *taken, fields=["is_default"])

@@ -17,6 +17,7 @@ from domain.project import PushRule
 from domain.pushes import Move, newest
 from domain.source import branch_matches
 from domain.webhook import Push
+from store import audit
 from store.database import Connection, Database, Row, execute
 from store.deployments import DeploymentStore
 
@@ -59,10 +60,12 @@ class PushStore:
             message=push["message"],
         )
         try:
-            async with connection.transaction():
-                deployment = await self._deployments.accept(
-                    connection, request, push["actor"], trigger="webhook", commit=push["after_sha"]
-                )
+            # It came with another request than the one that may be under way here.
+            with audit.asked_for(None):
+                async with connection.transaction():
+                    deployment = await self._deployments.accept(
+                        connection, request, push["actor"], trigger="webhook", commit=push["after_sha"]
+                    )
         except DeploymentError as error:
             if error.code is ErrorCode.UNAVAILABLE:
                 raise
@@ -88,7 +91,13 @@ async def store_push(
         where = f"project {project_id}" if project_id else " and ".join(push.repositories[:1]) or "the repository"
         reason = f"no rule is about the branch {branch} of {where}"
         return await _close(connection, webhook_id, "ignored", reason)
-    touched = {webhook for goal in goals for webhook in await _enter(connection, goal, webhook_id, push, actor)}
+    entered = {goal: await _enter(connection, goal, webhook_id, push, actor) for goal in goals}
+    touched = {webhook for webhooks in entered.values() for webhook in webhooks}
+    # Before `_settle`: whoever has triggered a push waits for its webhook's row while he holds the project's.
+    for goal, webhooks in entered.items():
+        if webhooks:
+            told: dict[str, Any] = {"environment": goal.environment, "branch": branch, "commit": push.after}
+            await audit.record(connection, actor, "push.accept", goal.project_id, str(webhook_id), **told)
     if webhook_id not in touched:
         return await _close(connection, webhook_id, "replaced", _SAME)
     return (await _settle(connection, touched))[webhook_id]

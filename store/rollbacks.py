@@ -7,7 +7,7 @@ from domain.deployment import Change
 from domain.errors import DeploymentError, ErrorCode
 from store import audit
 from store.database import Connection, Row, execute
-from store.projects import as_uuid, opened_secrets
+from store.projects import as_uuid, opened_secrets, update
 from store.seal import Sealer
 
 _OFFERED = 10
@@ -46,21 +46,9 @@ async def hold(connection: Connection, environment: Row, row: Row, rollback: Row
         "held_commit": None if lifts else row["commit_sha"],
         "held_by": None if lifts else rollback["id"],
     }
-    await execute(
-        connection,
-        "update environments set held_ref = %(held_ref)s, held_commit = %(held_commit)s, held_by = %(held_by)s,"
-        " updated_at = now(), version = version + 1 where id = %(id)s",
-        {**columns, "id": environment["id"]},
-    )
-    await audit.record(
-        connection,
-        rollback["triggered_by"],
-        "deployment.rollback",
-        rollback["project_id"],
-        str(rollback["id"]),
-        rolledBack=str(row["id"]),
-        heldRef=columns["held_ref"],
-    )
+    held = await update(connection, "environments", environment["id"], columns)
+    deed, ref = ("release", environment["held_ref"]) if lifts else ("hold", row["source_ref"])
+    await audit.environment(connection, rollback["triggered_by"], deed, environment, held, ref=ref)
 
 
 def changes(before: Row, after: Row, sealer: Sealer) -> list[Change]:

@@ -40,6 +40,8 @@ class ProjectRow(SQLModel, table=True):
     push_rules: list[dict[str, Any]] = _json()
     repository_key: str | None
     event_sequence: int = _count()
+    audit_sequence: int = _count()
+    audit_hash: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
     created_at: datetime = _moment()
     updated_at: datetime = _moment()
     version: int = _count()

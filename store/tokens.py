@@ -4,12 +4,13 @@ import secrets
 
 from sqlalchemy import select
 
+from domain.audit import SYSTEM
 from domain.errors import DeploymentError, ErrorCode
 from domain.ids import uuid7
 from domain.page import Page, PageRequest
 from domain.token import EVERY_PROJECT, CreatedToken, CreateTokenRequest, Scope, Token, fingerprint
 from store import audit
-from store.database import Database, Row, execute
+from store.database import Connection, Database, Row, execute
 from store.idempotency import IdempotentRequest, Outcome, once
 from store.paging import fetch_page
 from store.projects import as_uuid
@@ -49,7 +50,7 @@ class TokenStore:
             row = await cursor.fetchone()
             if row is None:
                 raise LookupError("insert into tokens returned nothing")
-            await audit.record(connection, actor, "token.create", None, str(row["id"]), subject=request.subject)
+            await _record(connection, actor, "token.create", None, row)
             return CreatedToken(**_read(row).model_dump(), token=text)
 
         async with self._database.transaction() as connection:
@@ -67,12 +68,13 @@ class TokenStore:
         async with self._database.transaction() as connection:
             cursor = await execute(
                 connection,
-                "update tokens set revoked_at = now() where id = %(id)s and revoked_at is null returning id",
+                "update tokens set revoked_at = now() where id = %(id)s and revoked_at is null returning *",
                 {"id": as_uuid(token_id)},
             )
-            if await cursor.fetchone() is None:
+            row = await cursor.fetchone()
+            if row is None:
                 raise DeploymentError(ErrorCode.NOT_FOUND, f"there is no token {token_id[:64]}")
-            await audit.record(connection, actor, "token.revoke", None, token_id)
+            await _record(connection, actor, "token.revoke", {**row, "revoked_at": None}, row)
 
     async def find(self, text: str) -> Token | None:
         """None for one that is unknown, expired or revoked."""
@@ -84,10 +86,11 @@ class TokenStore:
     async def ensure_first(self, text: str) -> None:
         """A token with every scope, as the operator's settings name it."""
         async with self._database.transaction() as connection:
-            await execute(
+            cursor = await execute(
                 connection,
                 "insert into tokens (id, subject, fingerprint, scopes, projects)"
-                " values (%(id)s, %(subject)s, %(fingerprint)s, %(scopes)s, %(projects)s) on conflict do nothing",
+                " values (%(id)s, %(subject)s, %(fingerprint)s, %(scopes)s, %(projects)s)"
+                " on conflict do nothing returning *",
                 {
                     "id": uuid7(),
                     "subject": FIRST_SUBJECT,
@@ -96,6 +99,14 @@ class TokenStore:
                     "projects": [EVERY_PROJECT],
                 },
             )
+            row = await cursor.fetchone()
+            if row is not None:
+                await _record(connection, SYSTEM, "token.create", None, row)
+
+
+async def _record(connection: Connection, actor: str, action: str, before: Row | None, row: Row) -> None:
+    told = {name: row[name] for name in ("subject", "scopes", "projects")}
+    await audit.record(connection, actor, action, None, str(row["id"]), before=before, after=row, **told)
 
 
 def _read(row: Row) -> Token:
