@@ -1,10 +1,10 @@
 """Which commit a request means, and since when a deployment has been wanted."""
 
-from datetime import UTC, datetime
-from uuid import UUID
+from datetime import datetime
 
 from domain.build import BuildRequest
 from domain.deployment import Repository as Source
+from domain.ids import made_at
 from domain.source import is_commit
 from providers.github_pages.calls import READ_COMMIT, Commit, CommitText
 from providers.github_pages.repository import Repository
@@ -31,10 +31,5 @@ def described(repository: Repository, request: BuildRequest, sha: str, text: Com
 
 
 def wanted_since(deployment_id: str) -> datetime:
-    """When the deployment was made, which its id says (UUIDv7); else long ago. In whole seconds, as GitHub counts."""
-    try:
-        uuid = UUID(deployment_id)
-        seconds = (uuid.int >> 80) // 1000 if uuid.version == 7 else 0
-    except ValueError:
-        seconds = 0
-    return datetime.fromtimestamp(seconds, UTC)
+    """When the deployment was asked for, in whole seconds, as GitHub counts."""
+    return made_at(deployment_id).replace(microsecond=0)

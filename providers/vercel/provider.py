@@ -12,9 +12,9 @@ import time
 from collections.abc import AsyncGenerator
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
-from uuid import UUID
 
 from domain.errors import DeploymentError, ErrorCode
+from domain.ids import made_at
 from domain.log import LogLine
 from domain.result import BuildReport, DeploymentMetrics, DeploymentWarning
 from providers.base import Build, BuildNews, BuildRequest, Capability, Provider, Publication
@@ -169,8 +169,7 @@ class Vercel(Provider):
 
     async def _find(self, api: Api, request: BuildRequest) -> str | None:
         """The deployment that was made for this request. It cannot be older than the request's id, a UUIDv7."""
-        asked_at = datetime.fromtimestamp((UUID(request.deployment_id).int >> 80) / 1000, UTC)
-        since = int((asked_at - CLOCK_SKEW).timestamp() * 1000)
+        since = int((made_at(request.deployment_id) - CLOCK_SKEW).timestamp() * 1000)
         until: int | None = None
         for _ in range(PAGES):
             params: Params = {"projectId": api.settings.project, "since": since, "until": until, "limit": 100}

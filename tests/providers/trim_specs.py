@@ -44,10 +44,9 @@ OPERATIONS = {
         "/deploys/{deploy_id}/cancel": ["post"],
         "/deploys/{deploy_id}/files/{path}": ["put"],
         "/deploys/{deploy_id}/lock": ["post"],
-        "/deploys/{deploy_id}/unlock": ["post"],
         "/sites/{site_id}/deploys/{deploy_id}/restore": ["post"],
         "/accounts/{account_id}/env": ["get", "post"],
-        "/accounts/{account_id}/env/{key}": ["put", "patch"],
+        "/accounts/{account_id}/env/{key}": ["patch"],
     },
     "github": {
         "/repos/{owner}/{repo}": ["get"],
