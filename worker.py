@@ -25,13 +25,16 @@ from activities.maintenance import LogActivities, MaintenanceActivities
 from activities.records import RecordActivities
 from api import own_log
 from domain.errors import DeploymentError
+from providers import registry
 from providers.base import Provider
+from providers.custom.provider import Custom
 from providers.github_pages.credentials import App
 from providers.github_pages.provider import GithubPages
 from providers.http import Options
 from providers.internal.edge import Edge
 from providers.internal.limits import Retention
 from providers.internal.provider import Internal
+from providers.netlify.provider import Netlify
 from providers.vercel.provider import Vercel
 from providers.wake import Watch
 from settings import Settings
@@ -64,7 +67,7 @@ MAX_BUILDS_FOLLOWED = 200
 RESTORE_SECONDS = 2.0
 FORGET_SECONDS = 3600.0
 
-Hosted = GithubPages | Vercel
+Hosted = Custom | GithubPages | Netlify | Vercel
 
 _log = structlog.get_logger()
 
@@ -129,6 +132,7 @@ def hosted_providers(settings: Settings, watch: Watch) -> list[Hosted]:
     options = Options(allow_private_addresses=settings.allow_private_addresses)
     app = App(settings.github_app_id, _text(settings.github_app_key) or "") if settings.github_app_id else None
     return [
+        Custom(options, watch=watch),
         GithubPages(
             _text(settings.github_token),
             settings.github_api_url,
@@ -137,6 +141,7 @@ def hosted_providers(settings: Settings, watch: Watch) -> list[Hosted]:
             public_url=settings.public_url,
             watch=watch,
         ),
+        Netlify(_text(settings.netlify_token), settings.netlify_api_url, options, watch=watch),
         Vercel(_text(settings.vercel_token), settings.vercel_api_url, options, watch=watch),
     ]
 
@@ -197,7 +202,8 @@ async def _workers(
         hosted = hosted_providers(settings, lambda deployment_id: listener.watch(f"webhook:{deployment_id}"))
         for provider in hosted:
             parts.push_async_callback(provider.close)
-        providers: Mapping[str, Provider] = {provider.name: provider for provider in (internal, *hosted)}
+        built_in = {provider.name: provider for provider in (internal, *hosted)}
+        providers: Mapping[str, Provider] = {**built_in, **registry.plugin_instances()}
         builds = BuildActivities(providers, progress, logs)
         workers += build_workers(client, task_queue, builds, MaintenanceActivities(providers))
         await schedule_clean_up(client, task_queue)

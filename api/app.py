@@ -38,11 +38,6 @@ from store.webhooks import WebhookStore
 from workflows.control import DeploymentWorkflows
 from workflows.dispatch import WebhookCourier
 
-PROVIDERS = tuple(
-    ProviderEntry(name=name, capabilities=sorted(provider.capabilities), configured=True)
-    for name, provider in registry.provider_classes().items()
-)
-
 ROUTERS = (
     projects.router,
     deployments.router,
@@ -143,9 +138,24 @@ def _services(settings: Settings) -> Services:
         delivery=Delivery(workflows, outbox, WebhookCourier(outbox, PushStore(database, deployment_store), workflows)),
         webhooks=WebhookStore(database, sealer),
         webhook_secrets=_webhook_secrets(settings),
-        providers=PROVIDERS,
+        providers=_providers(settings),
         metrics=Metrics(),
         background=Background(),
+    )
+
+
+def _providers(settings: Settings) -> tuple[ProviderEntry, ...]:
+    """Those that a project may name. One that the operator gave no credential works for projects that bring theirs."""
+    credentials = {
+        "github-pages": settings.github_token or settings.github_app_id,
+        "netlify": settings.netlify_token,
+        "vercel": settings.vercel_token,
+    }
+    return tuple(
+        ProviderEntry(
+            name=name, capabilities=sorted(provider.capabilities), configured=credentials.get(name, True) is not None
+        )
+        for name, provider in registry.provider_classes().items()
     )
 
 

@@ -20,9 +20,10 @@ from providers.custom.provider import Custom
 from providers.github_pages.provider import GithubPages
 from providers.internal.provider import Internal
 from providers.missing import missing
+from providers.netlify.provider import Netlify
 from providers.vercel.provider import Vercel
 
-ALL: tuple[type[Provider], ...] = (Custom, GithubPages, Internal, Vercel)
+ALL: tuple[type[Provider], ...] = (Custom, GithubPages, Internal, Netlify, Vercel)
 """Those that are built in."""
 
 PLUGINS = "headway.providers"
