@@ -28,7 +28,7 @@ _LEVELS = {
     "error": LogLevel.ERROR,
 }
 _NUMBERS = {"line": "line", "endLine": "endLine", "col": "col", "column": "col", "endColumn": "endColumn"}
-_WORDS = {"file": "file", "title": "title"}
+_TEXTS = ("file", "title")
 _NUMBER = re.compile(r"\d{1,9}")
 _TITLE_LENGTH = 200
 _TOKEN_LENGTH = 200
@@ -127,8 +127,8 @@ def _metadata(properties: str, separator: str) -> dict[str, Any]:
         value = plain(readable(_unescaped(raw, properties=True)))
         if key in _NUMBERS and _NUMBER.fullmatch(value):
             said[_NUMBERS[key]] = int(value)
-        elif key in _WORDS and value:
-            said[_WORDS[key]] = value[:_PATH_LENGTH]
+        elif key in _TEXTS and value:
+            said[key] = value[:_PATH_LENGTH]
     return said
 
 
