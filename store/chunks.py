@@ -9,6 +9,7 @@ Rules: a chunk does not know its number in the log until it is stored. Messages 
 text for a line feed inside a message. Times are kept to the millisecond, as they are written on the wire.
 """
 
+import json
 import re
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
@@ -181,7 +182,7 @@ def split(columns: Columns, most_lines: int) -> Iterator[Columns]:
 def pack(columns: Columns, effort: int, first_line: int = 1) -> Chunk:
     """The lines as a chunk; `effort` is zstd's level."""
     document, text = _document(columns), b"\n".join(columns.messages)
-    packed = orjson.dumps(document, option=orjson.OPT_NON_STR_KEYS)
+    packed = _json(document)
     raw = b"".join((len(packed).to_bytes(_LENGTH, "big"), packed, text))
     count = len(columns.messages)
     outer = [found.get(OUTER_STEP) for found in document["metadata"][1] if found]
@@ -193,7 +194,7 @@ def pack(columns: Columns, effort: int, first_line: int = 1) -> Chunk:
         ended=_moment(max(columns.times)),
         levels=_set("levels", document["levels"][1]),
         sources=_set("sources", document["sources"][1]),
-        steps=sorted(steps),
+        steps=sorted(step.encode(errors="replace").replace(b"\x00", b"").decode() for step in steps),
         bytes=len(text) - count + 1,
         codec="zstd",
     )
@@ -301,6 +302,14 @@ def _written(messages: list[str]) -> list[bytes]:
         text = "\n".join(message.replace("\x00", "").replace("\n", "\x00") for message in messages)
     # What is half a character (a lone surrogate) has no UTF-8 and is a question mark from here on.
     return text.encode(errors="replace").split(b"\n")
+
+
+def _json(document: dict[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(document, option=orjson.OPT_NON_STR_KEYS)
+    except TypeError:
+        # Metadata with half a character, a number beyond 64 bits, or no JSON at all: as near as can be had.
+        return json.dumps(document, ensure_ascii=False, default=str).encode(errors="replace")
 
 
 def _read(message: bytes) -> str:

@@ -139,15 +139,15 @@ def _compiled(wanted: LogFilter) -> Any:
     options.never_capture = True
     options.literal = not wanted.regex
     options.case_sensitive = wanted.case_sensitive
-    # A line feed inside a message is a NUL in the text.
-    query = f"(?m:{wanted.query})" if wanted.regex else (wanted.query or "").replace("\n", "\x00")
+    # Each line begins and ends on its own (?m). A line feed inside a message is a NUL in the text.
+    query = f"(?m){wanted.query}" if wanted.regex else (wanted.query or "").replace("\n", "\x00")
     try:
         return re2.compile(query, options)
     except re2.error as error:
         said = error.args[0].decode(errors="replace") if isinstance(error.args[0], bytes) else str(error)
         raise DeploymentError(
             ErrorCode.INVALID_REQUEST,
-            f"q: not a regular expression that RE2 takes ({said}); it knows neither back-references nor look-around",
+            f"q: RE2 does not take this regular expression: {said} (it has no back-references and no look-around)",
             fields=[("/query/q", said)],
         ) from None
     finally:

@@ -99,17 +99,21 @@ class Reader:
         """The last lines that pass, looked for from the end; fewer when the time is spent before they are found."""
         if matcher.takes_all:
             return LogPage(lines=await self.between(max(after, self.total - count) + 1, self.total))
-        choice = replace(matcher.choice, after=after, before=self.total + 1, backwards=True)
         lines: list[DeploymentLog] = []
+        before = self.total + 1
 
-        def look(chunk: Chunk, wanted: int) -> list[DeploymentLog]:
+        def look(chunk: Chunk) -> list[DeploymentLog]:
             opened = Lines(chunk)
-            indexes, looked = matcher.find(opened, max(after + 1 - opened.first_line, 0), opened.count, None, budget)
-            return opened.logs(self.deployment_id, indexes[-wanted:] if looked == opened.count else [])
+            # What a merge has put together since may hold lines that were looked at already.
+            start, stop = max(after + 1 - opened.first_line, 0), min(opened.count, before - opened.first_line)
+            indexes, looked = matcher.find(opened, start, stop, None, budget)
+            return opened.logs(self.deployment_id, indexes[len(lines) - count :] if looked == stop else [])
 
+        choice = replace(matcher.choice, after=after, before=before, backwards=True)
         async for chunks in self.source.chunks(choice):
             for chunk in chunks:
-                lines[:0] = await asyncio.to_thread(look, chunk, count - len(lines))
+                lines[:0] = await asyncio.to_thread(look, chunk)
+                before = chunk.head.first_line
                 if len(lines) == count or budget.spent:
                     return LogPage(lines=lines)
         return LogPage(lines=lines)

@@ -6,6 +6,7 @@ partitions are chosen by stands in it as a constant. No chunk has more than MERG
 
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -71,7 +72,9 @@ class StoredChunks:
 
     async def chunks(self, choice: Choice) -> AsyncIterator[Sequence[Chunk]]:
         """No connection is held between two batches."""
-        size = _FIRST_CHUNKS if choice.before is None else min(choice.before - choice.after, MERGED_LINES)
+        size = _FIRST_CHUNKS
+        if choice.before is not None and not choice.backwards:
+            size = min(choice.before - choice.after, MERGED_LINES)  # so many lines are in no more chunks than that
         while True:
             statement, parameters = _selection(self._deployment_id, self._day, choice, size)
             async with self._database.connection() as connection:
@@ -114,11 +117,12 @@ async def _fetch_binary(connection: Connection, statement: str, parameters: dict
 
 def _selection(deployment_id: str, day: date, choice: Choice, limit: int) -> tuple[str, dict[str, Any]]:
     conditions, parameters = _conditions(choice)
-    return (
+    statement = (
         f"select {_COLUMNS} from (select {_COLUMNS} from {LIVE} where {conditions}"
         f" union all select {_COLUMNS} from {MERGED} where day = '{day:%Y-%m-%d}' and {conditions}) as both_kinds"
         f" order by first_line {_order(choice)} limit %(limit)s"
-    ), {**parameters, "id": deployment_id, "limit": limit}
+    )
+    return statement, {**parameters, "id": deployment_id, "limit": limit}
 
 
 def _order(choice: Choice) -> str:
@@ -145,7 +149,7 @@ def chunk_of(row: Row) -> Chunk:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class PackedBatch:
     """A batch, ready to be stored: its memory is sealed and its lines are packed."""
 
     deployment_id: str
@@ -154,31 +158,31 @@ class Entry:
     chunks: Sequence[Chunk]
 
 
-async def store_entry(connection: Connection, entry: Entry) -> Row | None:
+async def store_batch(connection: Connection, packed: PackedBatch) -> Row | None:
     """How many lines and bytes the stream has after it; None when the batch does not begin where the stream stands.
 
     Comparing, moving on and storing the first chunk is one statement. It locks the log's row, so that nobody else adds
     lines until the transaction ends.
     """
-    lines, first = len(entry.batch.lines), entry.chunks[0] if entry.chunks else None
+    lines, first = len(packed.batch.lines), packed.chunks[0] if packed.chunks else None
     cursor = await execute(
         connection,
         f"{_MOVE}{_STORE if first else ''}"
         " select moved.*, grown.total, pg_notify(%(channel)s, %(id)s::text) from moved, grown",
         {
             **({**_values(first), "rest": lines - first.head.lines} if first else {}),
-            **{name: getattr(entry.batch, name) for name in ("stream", "after", "cursor")},
-            "id": entry.deployment_id,
-            "memory": entry.memory,
+            **{name: getattr(packed.batch, name) for name in ("stream", "after", "cursor")},
+            "id": packed.deployment_id,
+            "memory": packed.memory,
             "lines": lines,
-            "size": sum(chunk.head.bytes for chunk in entry.chunks),
+            "size": sum(chunk.head.bytes for chunk in packed.chunks),
             "channel": CHANNEL,
         },
     )
     moved = await cursor.fetchone()
     if moved is not None and first is not None:
         number = moved["total"] - lines + first.head.lines + 1
-        await add_chunks(connection, entry.deployment_id, number, entry.chunks[1:])
+        await add_chunks(connection, packed.deployment_id, number, packed.chunks[1:])
     return moved
 
 
@@ -258,9 +262,11 @@ async def take_live(connection: Connection, deployment_id: str, limit: int) -> l
 
 
 async def vacuum_live(database: Database) -> None:
-    """Gives the space of merged chunks back, now rather than at the next autovacuum."""
-    async with await psycopg.AsyncConnection.connect(database.url, autocommit=True, connect_timeout=5) as connection:
-        await connection.execute(f"vacuum (skip_locked, truncate) {LIVE}".encode())
+    """Gives the space of merged chunks back now; where that fails, the next autovacuum does it."""
+    connect = psycopg.AsyncConnection.connect(database.url, autocommit=True, connect_timeout=5)
+    with suppress(psycopg.Error):
+        async with await connect as connection:
+            await connection.execute(f"vacuum (skip_locked, truncate) {LIVE}".encode())
 
 
 async def fetch_tails(

@@ -31,8 +31,8 @@ from store.database import Connection, Database, execute
 from store.log_match import SCAN_SECONDS, Budget, Matcher
 from store.log_search import Place, Reader
 from store.log_tables import (
-    Entry,
     Log,
+    PackedBatch,
     StoredChunks,
     add_chunks,
     begin_stream,
@@ -42,7 +42,7 @@ from store.log_tables import (
     find_stream,
     lock_log,
     newest_logs,
-    store_entry,
+    store_batch,
     take_live,
     vacuum_live,
 )
@@ -54,7 +54,7 @@ _IN_A_THREAD = 1_000
 _AT_A_TIME = 32
 """How many live chunks a merge has in memory."""
 
-_TRUNCATED = 500
+_TRUNCATED = 100
 """A merge that empties so many live chunks gives their space back to the file system."""
 
 
@@ -80,10 +80,10 @@ class LogStore:
             return await self.position(deployment_id, batch.stream)
         large = len(batch.lines) >= _IN_A_THREAD
         chunks = await asyncio.to_thread(_packed, batch.lines) if large else _packed(batch.lines)
-        entry = Entry(deployment_id, batch, self._sealed(deployment_id, batch), chunks)
+        packed = PackedBatch(deployment_id, batch, self._sealed(deployment_id, batch), chunks)
         # What fits in one chunk is one statement, which needs no transaction around it.
         async with self._database.transaction() if len(chunks) > 1 else self._database.connection() as connection:
-            while (moved := await store_entry(connection, entry)) is None:
+            while (moved := await store_batch(connection, packed)) is None:
                 stands = await self._position(connection, deployment_id, batch.stream)
                 if stands.cursor != batch.after:
                     return stands

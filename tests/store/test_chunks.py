@@ -103,9 +103,13 @@ def test_a_head_tells_what_is_in_the_chunk(written: list[LogLine]) -> None:
     assert head.steps == sorted(step for step in steps if step)
 
 
-def test_half_a_character_is_kept_as_a_question_mark() -> None:
-    line = LogLine(timestamp=NOON, message="a\ud800b")
-    assert read(pack(columns_of([line]), LIVE_EFFORT))[0].message == "a?b"
+def test_what_has_no_utf8_or_no_json_is_kept_as_near_as_can_be() -> None:
+    metadata = {"title": "\ud800", "id": 2**70, "since": object}
+    line = LogLine(timestamp=NOON, message="a\ud800b", step="\ud800\x00", metadata=metadata)
+    chunk = pack(columns_of([line]), LIVE_EFFORT)
+    entry = read(chunk)[0]
+    assert (entry.message, chunk.head.steps) == ("a?b", ["?"])
+    assert entry.metadata == {"title": "?", "id": 2**70, "since": str(object)}
 
 
 def test_parts_are_small_enough_for_a_chunk_and_no_line_is_too_large_for_one() -> None:
@@ -210,7 +214,7 @@ def test_each_line_is_a_text_of_its_own_to_a_regular_expression(pattern: str, in
 
 
 @pytest.mark.parametrize(
-    "pattern", [r"(a)\1", "(?=a)", "(?<!a)b", "(", "a{1001}", "[z-a]", r"\pX", "(?P<a>", "(a{900}){900}"]
+    "pattern", [r"(a)\1", "(?=a)", "(?<!a)b", "(", "a{1001}", "[z-a]", r"\pX", "(?P<a>", "a)|(b", "(a{900}){900}"]
 )
 def test_what_re2_does_not_take_is_refused_and_said(pattern: str) -> None:
     with pytest.raises(DeploymentError) as refused:

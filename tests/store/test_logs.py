@@ -2,6 +2,7 @@
 after it and during it."""
 
 import asyncio
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,8 +12,12 @@ from domain.deployment import TriggerDeploymentRequest
 from domain.errors import DeploymentError, ErrorCode
 from domain.log import DeploymentLog, LogBatch, LogFilter, LogLevel, LogLine, LogMatch
 from domain.project import Project
+from store.chunks import Choice, Chunk
 from store.database import Database
 from store.deployments import DeploymentStore
+from store.log_match import Budget, Matcher
+from store.log_search import Reader
+from store.log_tables import StoredChunks
 from store.logs import LogStore
 from store.seal import Sealer
 from tests.store.conftest import line
@@ -253,6 +258,35 @@ async def test_who_reads_during_merges_and_appends_sees_each_line_once(logs: Log
 
     await asyncio.gather(write(), merge(), read(), read())
     assert len(await walked(logs, deployment_id)) == 4_500
+
+
+class MergedMeanwhile:
+    """A log whose chunks are merged after a reader has had the first of them."""
+
+    def __init__(self, logs: LogStore, database: Database, deployment_id: str) -> None:
+        self._logs = logs
+        self._chunks = StoredChunks(database, deployment_id, datetime.now(UTC).date(), lambda _: self)
+        self._deployment_id = deployment_id
+
+    async def chunks(self, choice: Choice) -> AsyncIterator[Sequence[Chunk]]:
+        async for chunks in self._chunks.chunks(choice):
+            yield chunks
+            await self._logs.merge(self._deployment_id)
+
+
+@pytest.mark.parametrize("last", [False, True])
+async def test_a_reader_between_whose_batches_is_a_merge_sees_each_line_once(
+    logs: LogStore, deployment_id: str, database: Database, last: bool
+) -> None:
+    await tell(logs, deployment_id, 3_000)
+    reader = Reader(deployment_id, MergedMeanwhile(logs, database, deployment_id), 3_000)
+    matcher, budget = Matcher(LogFilter(query="line")), Budget(60)
+    if last:
+        page = await reader.last_page(matcher, budget, 2_900, 0)
+    else:
+        page = await reader.page(matcher, budget, limit=2_900, offset=100, after=0)
+    assert [int(entry.id) for entry in page.lines] == list(range(101, 3_001))
+    assert await chunk_counts(database) == (0, 1)
 
 
 async def test_the_last_lines_of_many_logs_come_at_once(
