@@ -237,7 +237,7 @@ async def test_a_late_one_moves_nothing(api: Api, site: str, progress: ProgressS
     assert await Outbox(api.services.database).claim_news() == []
 
 
-async def test_a_workflow_is_told_at_most_once_a_second_and_of_all_that_came(
+async def test_a_workflow_is_told_now_and_then_and_of_all_that_came(
     api: Api, site: str, progress: ProgressStore, database: Database
 ) -> None:
     outbox = Outbox(database)
@@ -258,11 +258,11 @@ async def test_a_workflow_is_told_at_most_once_a_second_and_of_all_that_came(
     assert [(news.deployment_id, len(news.webhook_ids), news.kind) for news in taken] == [
         (identity, 4, "deployment.ready")
     ]
-    assert await outbox.claim_news() == [], "it was not delivered, and may be tried again after a second"
-    await pass_by(2)
+    assert await outbox.claim_news() == [], "it was not delivered, and may be tried again a little later"
+    await pass_by(6)
     assert await outbox.claim_news() == taken
     await outbox.mark_told_news(taken)
-    await pass_by(2)
+    await pass_by(6)
     assert await outbox.claim_news() == []
     await come("succeeded")
     await database.fetch_all("update webhook_signals set signals = 2000 returning 1")
