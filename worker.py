@@ -6,6 +6,7 @@ decides and keeps the records, any number of such workers may run; `builds` buil
 
 import asyncio
 import contextlib
+import gc
 import signal
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from datetime import timedelta
@@ -88,6 +89,7 @@ def build_workers(
     """Starts builds that nobody has yet, and looks after those that live on this host."""
     steps = [
         builds.start_build,
+        builds.find_build,
         builds.pin_commit,
         builds.restore_build,
         builds.follow_build,
@@ -171,6 +173,9 @@ async def run(settings: Settings) -> None:
         client = await _connect_patiently(settings)
         for worker in await _workers(settings, client, database, parts):
             await parts.enter_async_context(worker)
+        # What is there now stays; lines of logs come and go by millions, and hold no circles.
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 50)
         _log.info("worker is ready", roles=sorted(settings.worker_roles))
         await stop.wait()
 

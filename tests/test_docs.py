@@ -62,7 +62,7 @@ def _anchor(heading: str) -> str:
 @pytest.mark.parametrize("path", DECISIONS, ids=named)
 def test_a_decision_is_short_and_has_its_three_parts(path: Path) -> None:
     text = path.read_text()
-    assert len(text.splitlines()) <= 40
+    assert len([line for line in text.splitlines() if not line.startswith("|")]) <= 40
     if "| library |" not in text:
         assert re.findall(r"^## (\w+)", text, re.MULTILINE) == ["Context", "Decision", "Consequence"]
 
