@@ -23,7 +23,7 @@ from providers.netlify.api import Api
 from providers.netlify.builds import check, find, start_from_files, start_from_git
 from providers.netlify.calls import CANCEL, Deploy, Site
 from providers.netlify.follow import Follower
-from providers.netlify.live import keep_live, make_live
+from providers.netlify.live import make_live
 from providers.netlify.log import note
 from providers.netlify.pace import Pace
 from providers.netlify.settings import Settings
@@ -105,22 +105,11 @@ class Netlify(Provider):
 
     async def publish_build(self, request: BuildRequest, build: Build) -> Publication:
         """Netlify publishes by itself, unless the site is locked or another deploy came first: then this one is."""
-        api = self._api(request)
-        deploy = await self._deploy(api, build)
-        if not api.production:
-            return _publication(deploy, None, [note(f"{build.build_id} has its own address at netlify")])
-        site, lines = await make_live(api, build.build_id, self._pace)
-        return _publication(deploy, site, [*lines, note(f"netlify serves {build.build_id}")])
+        return await self._served(request, build)
 
     async def repoint(self, request: BuildRequest, build: Build) -> Publication:
         """Publishes it again and locks it: the next push would undo it. What has its own address is where it was."""
-        api = self._api(request)
-        deploy = await self._deploy(api, build)
-        if not api.production:
-            return _publication(deploy, None, [note(f"{build.build_id} has its own address at netlify")])
-        site, lines = await make_live(api, build.build_id, self._pace)
-        again = note(f"{build.build_id} is live again at netlify")
-        return _publication(deploy, site, [*lines, again, await keep_live(api, build.build_id)])
+        return await self._served(request, build, keep=True)
 
     async def collect_report(self, request: BuildRequest, build: Build) -> BuildReport:
         deploy = await self._api(request).deploy(build.build_id)
@@ -152,13 +141,15 @@ class Netlify(Provider):
             raise DeploymentError(ErrorCode.INVALID_REQUEST, message)
         return await start_from_files(api, request, directory, self._pace)
 
-    @staticmethod
-    async def _deploy(api: Api, build: Build) -> Deploy:
+    async def _served(self, request: BuildRequest, build: Build, *, keep: bool = False) -> Publication:
+        api = self._api(request)
         deploy = await api.deploy(build.build_id)
         if deploy is None:
             message = f"netlify has no deploy {build.build_id} any more; deploy its commit again"
             raise DeploymentError(ErrorCode.DEPLOY_FAILED, message)
-        return deploy
+        if not api.production:
+            return _publication(deploy, None, [note(f"{build.build_id} has its own address at netlify")])
+        return _publication(deploy, *await make_live(api, build.build_id, self._pace, keep=keep))
 
 
 def _publication(deploy: Deploy, site: Site | None, lines: list[LogLine]) -> Publication:

@@ -52,9 +52,8 @@ _PASSED = {"building": 1, **dict.fromkeys(("uploading", "uploaded", "preparing",
 _PASSED |= dict.fromkeys(("processing", "processed", READY), 2)
 
 _STAGE = re.compile(r"failed during stage '([^']{1,80})':\s*", re.IGNORECASE)
-_CANCELED = re.compile(
-    r"(?:the |this )?(?:build |deploy |deployment )?(?:was |has been |is )?cancell?ed\b", re.IGNORECASE
-)
+_CANCELED = re.compile(r"(?:the |this )?(?:build |deploy )?(?:was |has been )?cancell?ed\b|skipped\.?$", re.IGNORECASE)
+"""How such a message begins."""
 
 
 @dataclass(frozen=True)

@@ -200,7 +200,7 @@ class NetlifyStandIn(StandIn):
             return _error(422, "it is not ready")
         self.creates[f"restore {made.id}"] += 1
         if self.restores:
-            self.live = made.id
+            self.live, self.locked = made.id, False
         return JSONResponse(self._document(made), 201)
 
     async def lock(self, request: Request) -> Response:

@@ -435,6 +435,8 @@ CHECKING = "Failed during stage 'checking build content for changes': "
             CHECKING,
         ),
         ({"state": "error", "error_message": "Build was cancelled by user"}, "canceled", "by user"),
+        ({"state": "error", "error_message": "Skipped"}, "canceled", "Skipped"),
+        ({"state": "error", "error_message": "skipped tests count as failures"}, "failed", "skipped tests"),
         ({"state": "error", "skipped": True}, "canceled", "skipped"),
         ({"state": "new", "skipped": True}, "canceled", "skipped"),
         ({"state": "rejected"}, "canceled", "refused"),
