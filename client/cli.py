@@ -4,23 +4,22 @@ Rules: results go to standard output, anything else to standard error; with `--j
 or JSON lines where it goes on. Exit codes: 0 succeeded, 1 failed or any error, 2 usage, 3 canceled, 4 timeout.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 import typer
 
 from client import show
 from client.client import DeploymentsClient
-from client.command import Json, calling, console, request, warn, write_json, write_line
+from client.command import Json, calling, console, request, warn, write_json
 from client.follow import relay, watch
+from client.log_commands import logs_app
 from client.project_commands import env_app, project_app
 from client.review_commands import approve, reject, show_preview
 from client.secret_commands import secrets_app
 from domain.configuration import ConfigurationChange
 from domain.deployment import Deployment, ListDeploymentsOptions, RetryRequest, TriggerDeploymentRequest
 from domain.errors import DeploymentError, ErrorCode
-from domain.log import DeploymentLog, LogFilter, LogLevel
 from domain.page import PageRequest
 from domain.states import Status
 
@@ -28,6 +27,7 @@ app = typer.Typer(help="Deploys sites, and shows how that goes.", no_args_is_hel
 app.add_typer(project_app, name="project")
 app.add_typer(env_app, name="env")
 app.add_typer(secrets_app, name="secrets")
+app.add_typer(logs_app, name="logs")
 app.command()(approve)
 app.command()(reject)
 
@@ -132,41 +132,3 @@ def cancel(deployment: DeploymentId, as_json: Json = False) -> None:
     """Ask for a deployment to end."""
     asked = calling(lambda client: client.cancel_deployment(deployment))
     write_json(asked) if as_json else console.print(show.plain("it is being canceled"))
-
-
-@app.command()
-def logs(
-    *,
-    deployment: DeploymentId,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Stay for the lines to come.")] = False,
-    level: Annotated[LogLevel | None, typer.Option("--level", "-l", help="That and above.")] = None,
-    step: Annotated[str | None, typer.Option("--step", help="clone, install, build or publish.")] = None,
-    tail: Annotated[int | None, typer.Option("--tail", "-n", min=1, max=1000, help="The last so many.")] = None,
-    as_json: Json = False,
-) -> None:
-    """What a deployment has said."""
-    wanted = LogFilter(level=level, step=step)
-
-    async def work(client: DeploymentsClient) -> None:
-        async with aclosing(_lines(client, deployment, wanted, tail=tail, follow=follow)) as lines:
-            if as_json and not follow:
-                write_json([line async for line in lines])
-                return
-            async for line in lines:
-                write_line("log", line) if as_json else console.print(show.log_text(line), soft_wrap=True)
-
-    calling(work)
-
-
-async def _lines(
-    client: DeploymentsClient, deployment: str, wanted: LogFilter, *, tail: int | None, follow: bool
-) -> AsyncGenerator[DeploymentLog, None]:
-    after = 0
-    if tail is not None:
-        for line in await client.get_logs(deployment, wanted, tail=tail):
-            yield line
-            after = int(line.id)
-    if tail is None or follow:
-        async with aclosing(client.stream_logs(deployment, wanted, follow=follow, after=after)) as lines:
-            async for line in lines:
-                yield line

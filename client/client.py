@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
 import httpx
@@ -24,7 +24,7 @@ from domain.deployment import (
     TriggerDeploymentRequest,
 )
 from domain.errors import DeploymentError, ErrorCode
-from domain.log import DeploymentLog, LogFilter
+from domain.log import DeploymentLog, LogFilter, LogMatch
 from domain.page import Page, PageRequest
 from domain.project import (
     CreateEnvironmentRequest,
@@ -42,6 +42,10 @@ _RESULT = TypeAdapter(DeploymentResult | None)
 _METRICS = TypeAdapter(DeploymentMetrics | None)
 _FIRST_PAGE = PageRequest()
 _EVERY_LINE = LogFilter()
+_MOST = 1000
+"""Lines of one page."""
+
+Item = TypeVar("Item")
 
 
 class DeploymentsClient:
@@ -127,11 +131,35 @@ class DeploymentsClient:
         tail: int | None = None,
     ) -> list[DeploymentLog]:
         """What is stored: `limit` lines at most; the ones after line `after`, or the last `tail`."""
-        params: dict[str, Any] = {**_log_params(wanted), "limit": limit, "offset": offset, "after": after}
+        params: dict[str, Any] = {**_log_params(wanted), "offset": offset, "after": after}
         if tail is not None:
             params["tail"] = tail
-        answer = await self._service.get(f"{_deployment(deployment_id)}/logs", params)
-        return Page[DeploymentLog].model_validate_json(answer).items
+        path = f"{_deployment(deployment_id)}/logs"
+        return [line async for line in self._entries(Page[DeploymentLog], path, params, limit)]
+
+    async def search_logs(
+        self, project_id: str, wanted: LogFilter, *, context: int = 0, limit: int = 1000
+    ) -> AsyncGenerator[LogMatch, None]:
+        """Lines of all the project's logs, the newest deployment first, each with so many lines around it."""
+        params = {**_log_params(wanted), "context": context}
+        path = f"{_project(project_id)}/logs/search"
+        async with aclosing(self._entries(Page[LogMatch], path, params, limit)) as matches:
+            async for match in matches:
+                yield match
+
+    async def _entries(
+        self, kind: type[Page[Item]], path: str, params: Params, limit: int
+    ) -> AsyncGenerator[Item, None]:
+        """The first `limit`. Looking for lines has a time budget: pages may be short, or empty."""
+        while limit > 0:
+            page = kind.model_validate_json(await self._service.get(path, {**params, "limit": min(limit, _MOST)}))
+            for item in page.items:
+                yield item
+            if page.next_cursor is None:
+                return
+            limit -= len(page.items)
+            kept = {name: value for name, value in params.items() if name != "offset"}
+            params = {**kept, "cursor": page.next_cursor}
 
     async def stream_logs(
         self, deployment_id: str, wanted: LogFilter = _EVERY_LINE, *, follow: bool = True, after: int = 0

@@ -9,7 +9,8 @@ from rich.text import Text
 
 from client.client import DeploymentsClient
 from client.command import write_line
-from client.show import log_text, plain, show_failure, status_text
+from client.log_view import LogPrinter
+from client.show import plain, show_failure, status_text
 from domain.deployment import Deployment
 from domain.errors import DeploymentError, ErrorCode
 
@@ -42,9 +43,10 @@ async def relay(client: DeploymentsClient, deployment: Deployment) -> Deployment
 
 
 async def _print_log(client: DeploymentsClient, deployment_id: str, console: Console) -> None:
+    printer = LogPrinter(console)
     async with aclosing(client.stream_logs(deployment_id)) as lines:
         async for line in lines:
-            console.print(log_text(line), soft_wrap=True)
+            printer.show(line)
 
 
 async def _relay_log(client: DeploymentsClient, deployment_id: str) -> None:

@@ -4,37 +4,29 @@ Rule: what comes from outside (messages, names, log lines) is printed as text: n
 control sequence.
 """
 
-import re
 from collections.abc import Iterable
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from domain import log_text
 from domain.deployment import Deployment
-from domain.log import DeploymentLog, LogLevel
 from domain.project import Environment, Project
 from domain.states import Status
 
 EXIT_CODE_OF = {Status.SUCCEEDED: 0, Status.FAILED: 1, Status.CANCELED: 3, Status.TIMEOUT: 4}
 
 _COLOR_OF = {Status.SUCCEEDED: "green", Status.FAILED: "red", Status.CANCELED: "yellow", Status.TIMEOUT: "red"}
-_COLOR_OF_LEVEL = {LogLevel.ERROR: "red", LogLevel.WARN: "yellow", LogLevel.DEBUG: "dim"}
-_CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def plain(text: object, style: str = "") -> Text:
-    return Text(_CONTROL.sub("", str(text)), style)
+    return Text(log_text.plain("\n".join(log_text.lines_of(str(text)))), style)
 
 
 def status_text(deployment: Deployment) -> Text:
     waiting = f" (waits for {deployment.waiting_on})" if deployment.waiting_on else ""
     return plain(deployment.status + waiting, _COLOR_OF.get(deployment.status, "cyan"))
-
-
-def log_text(line: DeploymentLog) -> Text:
-    origin = plain(f"{line.step or line.source:>8} ", "dim")
-    return Text.assemble(origin, plain(line.message, _COLOR_OF_LEVEL.get(line.level, "")))
 
 
 def show_deployment(console: Console, deployment: Deployment) -> None:

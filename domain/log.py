@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from domain.wire import Timestamp, Wire
+from domain.log_text import plain
+from domain.wire import Timestamp, Wire, rfc3339
 
 LogSource = Literal["build", "deploy", "system"]
 
@@ -52,6 +53,12 @@ class DeploymentLog(Wire):
     id: str = Field(pattern=r"^[1-9][0-9]*$")
     deployment_id: str
     level: LogLevel = LogLevel.INFO
+
+    def as_text(self, *, timestamp: bool = True) -> str:
+        """For files and for people who read no JSON: without colours."""
+        when = f"{rfc3339(self.timestamp)} " if timestamp else ""
+        where = f" [{self.step}]" if self.step else ""
+        return f"{when}{self.level:<5}{where} {plain(self.message)}"
 
 
 class LogMatch(DeploymentLog):

@@ -19,9 +19,7 @@ from api.services import Services, Wired
 from api.streams import After, LastEventId, StreamAnswer, content, form_of, position
 from domain.errors import ErrorCode
 from domain.log import DeploymentLog, LogFilter, LogLevel, LogMatch, LogPage, LogSource
-from domain.log_text import plain
 from domain.page import Page
-from domain.wire import rfc3339
 from store.log_match import Matcher
 
 router = APIRouter(prefix="/v1", tags=["logs"])
@@ -115,7 +113,7 @@ def _download(
     async def text() -> AsyncGenerator[bytes, None]:
         page = first
         while True:
-            yield "".join(_text(line, timestamps=timestamps) for line in page.lines).encode()
+            yield "".join(f"{line.as_text(timestamp=timestamps)}\n" for line in page.lines).encode()
             if page.cursor is None:
                 return
             page = await services.logs.page(deployment_id, wanted, limit=_MOST, after=page.cursor)
@@ -123,12 +121,6 @@ def _download(
     name = f'attachment; filename="deployment-{deployment_id}.log"'
     counted = services.metrics.open_stream("downloads")
     return StreamAnswer(text(), _PLAIN, counted=counted, headers={"Content-Disposition": name})
-
-
-def _text(line: DeploymentLog, *, timestamps: bool) -> str:
-    when = f"{rfc3339(line.timestamp)} " if timestamps else ""
-    where = f" [{line.step}]" if line.step else ""
-    return f"{when}{line.level:<5}{where} {plain(line.message)}\n"
 
 
 @router.get(

@@ -25,18 +25,19 @@ class LosesAnswers(httpx.AsyncBaseTransport):
 
 
 class CutsStreams(httpx.AsyncBaseTransport):
-    """Every answer ends with an error after `chunks` pieces of it, until there have been `cuts`."""
+    """Every answer ends after `chunks` pieces of it, with an error or `quietly`, until there have been `cuts`."""
 
-    def __init__(self, chunks: int, cuts: int) -> None:
+    def __init__(self, chunks: int, cuts: int, *, quietly: bool = False) -> None:
         self.below = httpx.AsyncHTTPTransport()
         self.chunks = chunks
         self.left = cuts
+        self.quietly = quietly
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         answer = await self.below.handle_async_request(request)
         if self.left:
             self.left -= 1
-            answer.stream = _Cut(answer.stream, self.chunks)
+            answer.stream = _Cut(answer.stream, self.chunks, quietly=self.quietly)
         return answer
 
     async def aclose(self) -> None:
@@ -44,16 +45,19 @@ class CutsStreams(httpx.AsyncBaseTransport):
 
 
 class _Cut(httpx.AsyncByteStream):
-    def __init__(self, whole: httpx.AsyncByteStream | httpx.SyncByteStream, chunks: int) -> None:
+    def __init__(self, whole: httpx.AsyncByteStream | httpx.SyncByteStream, chunks: int, *, quietly: bool) -> None:
         assert isinstance(whole, httpx.AsyncByteStream)
         self.whole = whole
         self.chunks = chunks
+        self.quietly = quietly
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         left = self.chunks
         async for chunk in self.whole:
             yield chunk
             left -= 1
+            if left == 0 and self.quietly:
+                return
             if left == 0:
                 raise httpx.ReadError("the connection was reset")
 

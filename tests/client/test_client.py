@@ -35,14 +35,19 @@ async def test_what_has_no_key_is_sent_once(service: Service, deployment: Deploy
     assert refused.value.code is ErrorCode.UNAVAILABLE
 
 
-async def test_a_log_that_is_cut_again_and_again_comes_whole(service: Service, deployment: Deployment) -> None:
-    said = [f"line {number}" for number in range(1, 41)]
+@pytest.mark.parametrize("quietly", [False, True])
+async def test_a_log_that_is_cut_again_and_again_comes_whole(
+    service: Service, deployment: Deployment, quietly: bool
+) -> None:
+    said = [f"line {number} {'x' * 30_000}" for number in range(1, 41)]
     await service.say(deployment, *said)
     await service.end(deployment, Status.SUCCEEDED)
-    async with DeploymentsClient(service.url, service.token, transport=CutsStreams(7, cuts=4)) as unlucky:
+    cuts = CutsStreams(3, cuts=4, quietly=quietly)
+    async with DeploymentsClient(service.url, service.token, transport=cuts) as unlucky:
         lines = [line async for line in unlucky.stream_logs(deployment.id)]
     assert [line.message for line in lines] == said
     assert [int(line.id) for line in lines] == list(range(1, 41))
+    assert cuts.left == 0
 
 
 async def test_a_followed_log_has_history_and_what_comes(
