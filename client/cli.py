@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from client import show
+from client.audit_commands import audit_app
 from client.client import DeploymentsClient
 from client.command import Json, calling, console, request, warn, write_json
 from client.follow import relay, watch
@@ -17,6 +18,7 @@ from client.log_commands import logs_app
 from client.project_commands import env_app, project_app
 from client.review_commands import approve, reject, show_preview
 from client.secret_commands import secrets_app
+from client.token_commands import tokens_app
 from domain.configuration import ConfigurationChange
 from domain.deployment import Deployment, ListDeploymentsOptions, RetryRequest, TriggerDeploymentRequest
 from domain.errors import DeploymentError, ErrorCode
@@ -28,6 +30,8 @@ app.add_typer(project_app, name="project")
 app.add_typer(env_app, name="env")
 app.add_typer(secrets_app, name="secrets")
 app.add_typer(logs_app, name="logs")
+app.add_typer(audit_app, name="audit")
+app.add_typer(tokens_app, name="tokens")
 app.command()(approve)
 app.command()(reject)
 

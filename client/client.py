@@ -5,7 +5,7 @@ service description says so. Receiving webhooks is the service's own side (`POST
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -15,6 +15,7 @@ import httpx
 from pydantic import TypeAdapter
 
 from client.transport import Params, Transport
+from domain.audit import AuditEntry, AuditQuery, AuditReport
 from domain.deployment import (
     Deployment,
     ListDeploymentsOptions,
@@ -36,6 +37,7 @@ from domain.project import (
 )
 from domain.protection import DecisionRequest
 from domain.result import DeploymentMetrics, DeploymentResult
+from domain.token import CreatedToken, CreateTokenRequest, Token
 from domain.wire import Wire
 
 _RESULT = TypeAdapter(DeploymentResult | None)
@@ -46,6 +48,7 @@ _MOST = 1000
 """Lines of one page."""
 
 Item = TypeVar("Item")
+_ALL = AuditQuery()
 
 
 class DeploymentsClient:
@@ -264,6 +267,36 @@ class DeploymentsClient:
     async def update_environment(self, environment_id: str, changes: UpdateEnvironmentRequest) -> Environment:
         path = f"/v1/environments/{quote(environment_id, safe='')}"
         return Environment.model_validate_json(await self._service.patch(path, changes))
+
+    # --- the audit, and tokens ---
+
+    async def list_audit(self, wanted: AuditQuery = _ALL, page: PageRequest = _FIRST_PAGE) -> Page[AuditEntry]:
+        """Who changed what, newest first."""
+        answer = await self._service.get("/v1/audit", {**_params(wanted), **_params(page)})
+        return Page[AuditEntry].model_validate_json(answer)
+
+    async def export_audit(self, wanted: AuditQuery = _ALL) -> AsyncGenerator[AuditEntry, None]:
+        """All that match, oldest first. Where it breaks off, that is an error."""
+        async with aclosing(self._service.lines("/v1/audit", _params(wanted))) as lines:
+            async for line in lines:
+                yield AuditEntry.model_validate_json(line)
+
+    async def verify_audit(self, project_id: str | None = None, anchors: Sequence[str] = ()) -> AuditReport:
+        """Whether each entry is as it was written; `anchors` are what an earlier report said of its chains."""
+        params: dict[str, Any] = {"anchor": list(anchors)}
+        if project_id is not None:
+            params["projectId"] = project_id
+        return AuditReport.model_validate_json(await self._service.get("/v1/audit/verify", params))
+
+    async def create_token(self, token: CreateTokenRequest) -> CreatedToken:
+        """Its text is in the answer, and nowhere afterwards."""
+        return CreatedToken.model_validate_json(await self._service.create("/v1/tokens", token))
+
+    async def list_tokens(self, page: PageRequest = _FIRST_PAGE) -> Page[Token]:
+        return Page[Token].model_validate_json(await self._service.get("/v1/tokens", _params(page)))
+
+    async def revoke_token(self, token_id: str) -> None:
+        await self._service.delete(f"/v1/tokens/{quote(token_id, safe='')}")
 
 
 def _deployment(deployment_id: str) -> str:

@@ -11,9 +11,11 @@ from rich.table import Table
 from rich.text import Text
 
 from domain import log_text
+from domain.audit import AuditEntry
 from domain.deployment import Deployment
 from domain.project import Environment, Project
 from domain.states import Status
+from domain.token import Token
 
 EXIT_CODE_OF = {Status.SUCCEEDED: 0, Status.FAILED: 1, Status.CANCELED: 3, Status.TIMEOUT: 4}
 
@@ -103,11 +105,40 @@ def show_environments(console: Console, environments: Iterable[Environment]) -> 
     _show_table(console, ("environment", "name", "type", ""), rows)
 
 
+def show_audit(console: Console, entries: Iterable[AuditEntry]) -> None:
+    rows = (
+        (
+            plain(one.at.strftime("%Y-%m-%d %H:%M:%S")),
+            plain(one.actor),
+            plain(one.action),
+            plain(one.project_id or ""),
+            plain(one.target),
+            plain(one.reason or ""),
+        )
+        for one in entries
+    )
+    _show_table(console, ("at", "actor", "action", "project", "target", "reason"), rows)
+
+
+def show_tokens(console: Console, tokens: Iterable[Token]) -> None:
+    rows = (
+        (
+            plain(one.id),
+            plain(one.subject),
+            plain(" ".join(one.scopes)),
+            plain(" ".join(one.projects)),
+            plain("" if one.expires_at is None else one.expires_at.strftime("%Y-%m-%d %H:%M")),
+        )
+        for one in tokens
+    )
+    _show_table(console, ("token", "subject", "scopes", "projects", "expires"), rows)
+
+
 def _show_table(console: Console, heads: tuple[str, ...], rows: Iterable[tuple[Text, ...]]) -> None:
     table = Table(box=None, header_style="dim", pad_edge=False)
     for number, head in enumerate(heads):
         # The first column is what one copies: it is never cut.
-        table.add_column(head, no_wrap=True, min_width=36 if number == 0 and head != "project" else None)
+        table.add_column(head, no_wrap=True, min_width=36 if number == 0 and head not in {"project", "at"} else None)
     for row in rows:
         table.add_row(*row)
     console.print(table)

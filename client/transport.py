@@ -80,6 +80,24 @@ class Transport:
         key = {} if getattr(body, "idempotency_key", None) else {"Idempotency-Key": str(uuid.uuid4())}
         return await self._send("POST", path, content=content, headers=_JSON | key, extensions={"retry": _KEYED})
 
+    async def delete(self, path: str) -> None:
+        """Sent once."""
+        await self._send("DELETE", path)
+
+    async def lines(self, path: str, params: Params) -> AsyncGenerator[str, None]:
+        """An answer in JSON lines, however long. One that breaks off is an error."""
+        wanted = {"Accept": "application/x-ndjson"}
+        try:
+            async with self._http.stream("GET", path, params=params, headers=wanted) as answer:
+                await _check(answer)
+                rest = ""
+                async for part in answer.aiter_text():
+                    *whole, rest = (rest + part).split("\n")
+                    for line in whole:
+                        yield line
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from error
+
     async def _send(self, method: str, path: str, **options: Any) -> bytes:
         try:
             answer = await self._http.request(method, path, **options)

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 from pydantic import Field
 
-from domain.wire import Timestamp, Wire
+from domain.wire import Request, Timestamp, Wire
 
 SYSTEM = "headway"
 """Who is named for what nobody asked for."""
@@ -38,14 +38,23 @@ class AuditEntry(Wire):
     hash: str
 
 
-class AuditFilter(Wire):
-    """Entries that are wanted. `projects` are those that the caller reaches; None: all, and what belongs to none."""
-
-    projects: list[str] | None = None
+class _Wanted(Request):
     actor: str | None = None
     action: str | None = None
     since: Timestamp | None = None
     until: Timestamp | None = None
+
+
+class AuditQuery(_Wanted):
+    """Entries that a caller asks for."""
+
+    project_id: str | None = None
+
+
+class AuditFilter(_Wanted):
+    """Entries that he is shown. `projects` are those that he reaches; None: all, and what belongs to none."""
+
+    projects: list[str] | None = None
 
 
 class AuditAnchor(Wire):

@@ -44,6 +44,7 @@ from store.tokens import TokenStore
 from store.webhook_intake import Origin
 from store.webhooks import WebhookStore
 from tests.conftest import SECRET_KEYS
+from tests.servers import eventually
 
 DONE = Ending(status=Status.SUCCEEDED)
 ENTRIES = 1000
@@ -509,6 +510,86 @@ async def test_entries_of_before_are_carried_over_and_chained(postgres: LocalPos
         assert [(chain.project_id, chain.entries) for chain in report.chains] == [(None, 1), ("shop", 2)]
 
 
+class Busy:
+    """An environment in which one runs and another waits for approval, for all that may be done there now."""
+
+    def __init__(self, deeds: Deeds) -> None:
+        self.deeds = deeds
+
+    async def prepare(self) -> None:
+        await self.deeds.end(await self.deeds.trigger())
+        self.done = await self.deeds.trigger()
+        await self.deeds.end(self.done)
+        self.environment = await self.deeds.production()
+        self.running = await self.deeds.trigger()
+        await self.protect(1)
+        self.waiting = await self.deeds.trigger(source_ref="next")
+
+    async def protect(self, approvals: int) -> None:
+        change = UpdateEnvironmentRequest(protection=Protection(required_approvals=approvals))
+        await self.deeds.projects.update_environment(self.environment, change, "ada")
+
+    async def approve(self) -> None:
+        await self.deeds.gate.decide(self.waiting, "bob", "approve", None)
+
+    async def look(self) -> None:
+        await self.deeds.gate.look(self.waiting)
+
+    async def finish(self) -> None:
+        await self.deeds.progress.finish(self.running, DONE)
+
+    async def rollback(self) -> None:
+        await self.deeds.deployments.rollback(self.done, RollbackRequest(), "ada")
+
+    async def supersede(self) -> None:
+        await self.deeds.trigger(concurrency="supersede", cancel_running=True, break_glass="now")
+
+    async def change(self) -> None:
+        await self.protect(2)
+
+    async def create(self) -> None:
+        staging = CreateEnvironmentRequest(name="staging", type="staging", is_default=True)
+        await self.deeds.projects.create_environment("shop", staging, "ada")
+
+
+_OF_DEPLOYMENTS = [
+    ("approve", "running"),
+    ("look", "running"),
+    ("finish", "waiting"),
+    ("rollback", "running"),
+    ("supersede", "running"),
+    ("change", "waiting"),
+]
+_DEEDS = ["approve", "look", "finish", "rollback", "supersede", "change", "create"]
+
+
+@pytest.mark.parametrize(("deed", "held"), [*_OF_DEPLOYMENTS, *((deed, "environment") for deed in _DEEDS)])
+async def test_who_waits_for_an_environment_or_a_deployment_does_not_hold_the_project(
+    deeds: Deeds, database: Database, deed: str, held: str
+) -> None:
+    busy = Busy(deeds)
+    await busy.prepare()
+    if deed == "look":
+        await busy.protect(0)
+
+    async def waits() -> bool:
+        row = await database.fetch_one(
+            "select count(*) as number from pg_stat_activity where wait_event_type = 'Lock'"
+            " and datname = current_database()"
+        )
+        return row == {"number": 1}
+
+    table = "environments" if held == "environment" else "deployments"
+    async with await psycopg.AsyncConnection.connect(database.url) as somebody:
+        lock = f"select 1 from {table} where id = %s for update"
+        await somebody.execute(lock.encode(), (getattr(busy, held),))
+        doing = asyncio.create_task(getattr(busy, deed)())
+        await eventually(waits)
+        await somebody.execute("select 1 from projects where id = 'shop' for no key update nowait")
+        await somebody.rollback()
+    await doing
+
+
 async def test_a_crowd_that_does_everything_at_once_neither_blocks_itself_nor_breaks_the_chain(
     deeds: Deeds, reader: AuditReader, database: Database
 ) -> None:
@@ -528,6 +609,9 @@ async def test_a_crowd_that_does_everything_at_once_neither_blocks_itself_nor_br
                 await tolerant(deeds.deployments.request_cancel(one, "bob"))
             if chance.random() < 0.1:
                 break
+        if look.may_go:
+            for status in (Status.BUILDING, Status.DEPLOYING):
+                await deeds.progress.reach(one, status)
         await deeds.progress.finish(one, look.ending or DONE)
         if chance.random() < 0.3:
             back = await tolerant(deeds.deployments.rollback(one, RollbackRequest(), "bob"))
