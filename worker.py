@@ -35,6 +35,7 @@ from providers.http import Options
 from providers.internal.edge import Edge
 from providers.internal.limits import Retention
 from providers.internal.provider import Internal
+from providers.netlify.built_here import BuiltHere
 from providers.netlify.provider import Netlify
 from providers.vercel.provider import Vercel
 from providers.wake import Watch
@@ -68,7 +69,7 @@ MAX_BUILDS_FOLLOWED = 200
 RESTORE_SECONDS = 2.0
 FORGET_SECONDS = 3600.0
 
-Hosted = Custom | GithubPages | Netlify | Vercel
+Hosted = BuiltHere | Custom | GithubPages | Vercel
 
 _log = structlog.get_logger()
 
@@ -129,10 +130,16 @@ def internal_provider(settings: Settings, task_queue: str) -> Internal:
     )
 
 
-def hosted_providers(settings: Settings, watch: Watch) -> list[Hosted]:
-    """Those that are reached over HTTP. They share what is known of each account's limits and troubles."""
+def hosted_providers(settings: Settings, watch: Watch, internal: Internal) -> list[Hosted]:
+    """Those that are reached over HTTP; Netlify also publishes what `internal` built.
+
+    They share what is known of each account's limits and troubles.
+    """
     options = Options(allow_private_addresses=settings.allow_private_addresses)
     app = App(settings.github_app_id, _text(settings.github_app_key) or "") if settings.github_app_id else None
+    netlify = Netlify(
+        _text(settings.netlify_token), settings.netlify_api_url, options, releases=internal.release_of, watch=watch
+    )
     return [
         Custom(options, watch=watch),
         GithubPages(
@@ -143,7 +150,7 @@ def hosted_providers(settings: Settings, watch: Watch) -> list[Hosted]:
             public_url=settings.public_url,
             watch=watch,
         ),
-        Netlify(_text(settings.netlify_token), settings.netlify_api_url, options, watch=watch),
+        BuiltHere(netlify, internal),
         Vercel(_text(settings.vercel_token), settings.vercel_api_url, options, watch=watch),
     ]
 
@@ -204,7 +211,7 @@ async def _workers(
         task_queue = own_queue(settings.data_dir)
         internal = internal_provider(settings, task_queue)
         listener = await parts.enter_async_context(Listener(settings.database_url.get_secret_value()))
-        hosted = hosted_providers(settings, lambda deployment_id: listener.watch(f"webhook:{deployment_id}"))
+        hosted = hosted_providers(settings, lambda deployment_id: listener.watch(f"webhook:{deployment_id}"), internal)
         for provider in hosted:
             parts.push_async_callback(provider.close)
         built_in = {provider.name: provider for provider in (internal, *hosted)}

@@ -161,6 +161,11 @@ class Internal(Provider):
         async with self.sites.lock():
             return await self._restore()
 
+    def release_of(self, deployment_id: str) -> Path | None:
+        """What was built for a deployment, for others to publish; None where it is not kept here."""
+        name = safe_name(deployment_id)
+        return self.releases.files(name) if self.releases.get(name) is not None else None
+
     async def clean_up(self) -> None:
         await self._clean_releases()
         for directory in (self._builds, self.releases.root):
