@@ -47,7 +47,7 @@ class LogPrinter:
 
 
 class MatchPrinter:
-    """Prints what a search has found: below each deployment its lines with their numbers, `--` where some lie between."""
+    """Prints what a search has found: below each deployment numbered lines, and `--` where some lie between."""
 
     def __init__(self, console: Console) -> None:
         self._console = console

@@ -57,21 +57,22 @@ def _filter(
 Wanted = Annotated[LogFilter, Depends(_filter)]
 
 
+_PAGE = described(
+    200,
+    Page[DeploymentLog],
+    *_REFUSED,
+    ErrorCode.NOT_FOUND,
+    headers=("Link", "Content-Disposition"),
+    what=_PARTIAL,
+)
+_PAGE["responses"][200]["content"] = {_PLAIN: {"schema": {"type": "string"}}}
+
+
 @router.get(
     "/deployments/{deployment_id}/logs",
     operation_id="getLogs",
     summary="Lines of a deployment's log, in order; with `Accept: text/plain` all of them as a download",
-    **described(
-        200,
-        {
-            "application/json": {"schema": {"$ref": "#/components/schemas/DeploymentLogPage"}},
-            _PLAIN: {"schema": {"type": "string"}},
-        },
-        *_REFUSED,
-        ErrorCode.NOT_FOUND,
-        headers=("Link", "Content-Disposition"),
-        what=_PARTIAL,
-    ),
+    **_PAGE,
 )
 async def get_logs(
     *,
