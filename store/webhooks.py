@@ -4,6 +4,7 @@ Rules: the body is read and dropped; it may hold tokens of others, and nobody re
 project reaches that project alone.
 """
 
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -24,16 +25,27 @@ _KEPT, _PUSHES_KEPT = "7 days", "400 days"
 """Pushes for longer: what would be forgotten could be sent once more, and deploy an old commit."""
 
 
+@dataclass(frozen=True)
+class Named:
+    """What a project that an address names has to say about its webhooks."""
+
+    secrets: dict[str, str]
+    provider_settings: dict[str, Any]
+
+
 class WebhookStore:
     def __init__(self, database: Database, sealer: Sealer) -> None:
         self._database = database
         self._sealer = sealer
         self._hints = Together(self._receive_hints)
 
-    async def secrets_of(self, project_id: str) -> dict[str, str] | None:
-        """A project's own; None where there is no such project."""
-        row = await self._database.fetch_one("select id, secrets from projects where id = %(id)s", {"id": project_id})
-        return opened_secrets(row, self._sealer, f"project {project_id}") if row else None
+    async def project(self, project_id: str) -> Named | None:
+        """None where there is no such project."""
+        statement = "select secrets, provider_settings from projects where id = %(id)s"
+        row = await self._database.fetch_one(statement, {"id": project_id})
+        if row is None:
+            return None
+        return Named(opened_secrets(row, self._sealer, f"project {project_id}"), row["provider_settings"])
 
     async def receive(self, origin: Origin, delivery: Delivery) -> Receipt:
         """Stores it, once; of a push also what it is to trigger. Returns after the commit."""

@@ -21,8 +21,9 @@ from api.services import Services, Wired
 from domain.errors import DeploymentError, ErrorCode
 from domain.page import Page
 from domain.webhook import Receipt, Webhook, WebhookSender, WebhookState
-from providers.webhooks.senders import ALL, BY_NAME, Sender, secrets_of
+from providers.webhooks.senders import ALL, BY_NAME, Sender, as_described, secrets_of
 from store.webhook_intake import Origin
+from store.webhooks import Named
 
 router = APIRouter(prefix="/v1", tags=["webhooks"])
 
@@ -93,19 +94,19 @@ async def list_webhooks(
 
 async def _receive(request: Request, services: Services, sender: Sender, project_id: str | None) -> Response:
     secrets = services.webhook_secrets.get(sender.name, [])
-    own: dict[str, str] | None = {}
+    project = None
     if project_id is None:
         _check_configured(sender, secrets)
-    else:
-        own = await _secrets_of_project(services, project_id)
-        secrets = secrets_of((own or {}).get(sender.secret_name)) or secrets
+    elif (project := await _project(services, project_id)) is not None:
+        sender = as_described(sender, project.provider_settings)
+        secrets = secrets_of(project.secrets.get(sender.secret_name)) or secrets
     body = await _body(request)
     check_type(request)
     headers = {name: ", ".join(request.headers.getlist(name)) for name in request.headers}
     if not sender.verify(headers, body, secrets, time.time()):
         raise _unsigned(sender)
-    if own is None:
-        raise DeploymentError(ErrorCode.PROJECT_NOT_FOUND, f"there is no project {str(project_id)[:64]}")
+    if project_id is not None and project is None:
+        raise DeploymentError(ErrorCode.PROJECT_NOT_FOUND, f"there is no project {project_id[:64]}")
     document = parsed(body)
     if not isinstance(document, dict):
         raise Refused(400, "the body is not a JSON object, which is what webhooks are")
@@ -134,8 +135,8 @@ def _check_configured(sender: Sender, secrets: list[str]) -> None:
     )
 
 
-async def _secrets_of_project(services: Services, project_id: str) -> dict[str, str] | None:
-    return await services.webhooks.secrets_of(project_id) if PROJECT_ID.fullmatch(project_id) else None
+async def _project(services: Services, project_id: str) -> Named | None:
+    return await services.webhooks.project(project_id) if PROJECT_ID.fullmatch(project_id) else None
 
 
 async def _body(request: Request) -> bytes:

@@ -1,11 +1,12 @@
 """The senders of webhooks: how each one signs, how its deliveries are read, and whose builds they are about."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from domain.webhook import Delivery, WebhookSender
 from providers.webhooks import github, gitlab, hosts, signatures
+from providers.webhooks.documents import at, text
 from providers.webhooks.signatures import Headers, Verify
 
 Read = Callable[[Headers, bytes, Any], Delivery]
@@ -48,6 +49,16 @@ ALL = (
 
 BY_NAME = {sender.name: sender for sender in ALL} | {"github-pages": next(s for s in ALL if s.name == "github")}
 """By the last part of their address; GitHub's also by the provider's name."""
+
+
+def as_described(sender: Sender, settings: dict[str, Any]) -> Sender:
+    """`sender` as a project's `providerSettings` describe it: what signs for `custom` may do so by an HMAC in hex."""
+    told = at(settings, "webhooks")
+    header, prefix = text(at(told, "header")), text(at(told, "prefix"))
+    if sender.name != "custom" or at(told, "scheme") != "hmac-sha256" or header is None:
+        return sender
+    check = signatures.hex_digest(header.lower(), "sha256", prefix or "")
+    return replace(sender, header=header, check=check, read=hosts.custom_without_id)
 
 
 def secrets_of(said: str | None) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from psycopg.types.json import Jsonb
 from pydantic import SecretStr
 
 from api.routes import webhooks as route
@@ -177,6 +178,22 @@ async def test_a_custom_sender_names_its_project_and_wakes_what_runs_there(
     identity = await running(api, progress, "site")
     assert await state_of(api, "custom", {"type": "build.done"}, to="custom/site", message="m2") == "pending"
     assert [item["deploymentId"] for item in await webhooks(api)] == [identity, None]
+
+
+async def test_a_custom_sender_signs_as_its_project_says(api: Api, site: str, database: Database) -> None:
+    described = {"webhooks": {"scheme": "hmac-sha256", "header": "X-Shop-Signature", "prefix": "sha256="}}
+    await api("PATCH", "/v1/projects/site", {"configuration": {"secrets": {"CUSTOM_WEBHOOK_SECRET": "shared"}}})
+    statement = "update projects set provider_settings = %(settings)s where id = 'site' returning id"
+    await database.fetch_all(statement, {"settings": Jsonb(described)})
+    body = encoded({"type": "build.done"})
+    signature = signed("github", body, "shared")["x-hub-signature-256"]
+    headers = {"content-type": "application/json", "x-shop-signature": signature, "webhook-id": "1"}
+    first = await api.client.post("/v1/webhooks/custom/site", content=body, headers=headers)
+    again = await api.client.post("/v1/webhooks/custom/site", content=body, headers={**headers, "webhook-id": "2"})
+    assert (first.status_code, again.json()["duplicate"]) == (202, True)
+    forged = await api.client.post("/v1/webhooks/custom/site", content=body + b" ", headers=headers)
+    assert forged.status_code == 401
+    assert (await send(api, "custom", {"type": "x"}, to="custom/site")).status_code == 401
 
 
 async def test_a_thousand_times_the_same_in_any_order_counts_once_each(
