@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 
 DRAIN_SECONDS = 10
 """How long a canceled build's last lines are waited for."""
+START_SECONDS = 110
+"""What one attempt to start a build has. Less than Temporal gives it: the next one must not begin beside it."""
+AGAIN_SECONDS = 10
+"""Before it is tried again: what was under way then is to be seen by whoever looks first."""
 
 STATUS_OF_STAGE = {"building": Status.BUILDING, "built": Status.BUILDING}
 """How far a deployment is while its build is in a stage; the others say nothing new."""
@@ -52,9 +56,24 @@ class BuildActivities:
         await self._progress.reach(step.deployment_id, Status.INITIALIZING)
         timeout = timedelta(seconds=step.build_timeout_seconds)
         request = await self._progress.build_request(step.deployment_id, timeout)
-        async with self._waiting(step.deployment_id):
+        async with (
+            self._waiting(step.deployment_id),
+            _within(START_SECONDS, f"{step.provider} has not started a build"),
+        ):
             build = await self._provider(step.provider).start_build(request)
         await self._progress.note_build(build)
+        return build
+
+    @activity.defn
+    @beating
+    @failing_plainly
+    async def find_build(self, step: StartBuild) -> Build | None:
+        """The build that the provider has for this deployment, where it was not heard what came of its start."""
+        request = await self._progress.build_request(step.deployment_id, timedelta())
+        async with self._waiting(step.deployment_id):
+            build = await self._provider(step.provider).find_build(request)
+        if build is not None:
+            await self._progress.note_build(build)
         return build
 
     @activity.defn
@@ -76,7 +95,8 @@ class BuildActivities:
     async def cancel_build(self, step: BuildStep) -> None:
         """Returns when the provider says that the build no longer runs; its last lines are in the log then."""
         request = await self._request(step)
-        await self._provider(step.provider).cancel_build(request, step.build)
+        async with self._waiting(request.deployment_id):
+            await self._provider(step.provider).cancel_build(request, step.build)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_SECONDS):
                 await self._follow(step, request)
@@ -185,6 +205,16 @@ class BuildActivities:
             await self._progress.note_repository(deployment_id, news.repository)
         status = STATUS_OF_STAGE.get(news.stage, Status.INITIALIZING)
         await self._progress.reach(deployment_id, status, waiting=news.waiting)
+
+
+@contextlib.asynccontextmanager
+async def _within(seconds: float, what: str) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        message = f"{what} within {seconds:g} s"
+        raise DeploymentError(ErrorCode.UNAVAILABLE, message, retry_after_seconds=AGAIN_SECONDS) from None
 
 
 def _overdue(step: BuildStep) -> BuildOutcome:

@@ -8,6 +8,16 @@ from domain.configuration import DeploymentConfiguration
 from domain.wire import Timestamp, Wire
 
 
+class Build(Wire):
+    """A provider's build. `task_queue` names the only workers that can reach it, where it lives on one host."""
+
+    deployment_id: str
+    project_id: str
+    environment: str
+    build_id: str
+    task_queue: str | None = None
+
+
 class BuildRequest(Wire):
     """One intent. `secrets` has values: it is handed over in memory and never leaves the activity."""
 
@@ -24,12 +34,11 @@ class BuildRequest(Wire):
     secrets: dict[str, str] = Field(default_factory=dict, repr=False)
     deadline: Timestamp = Field(description="when the build has to have ended")
 
-
-class Build(Wire):
-    """A provider's build. `task_queue` names the only workers that can reach it, where it lives on one host."""
-
-    deployment_id: str
-    project_id: str
-    environment: str
-    build_id: str
-    task_queue: str | None = None
+    def build(self, build_id: str) -> Build:
+        """The provider's side of it."""
+        return Build(
+            deployment_id=self.deployment_id,
+            project_id=self.project_id,
+            environment=self.environment,
+            build_id=build_id,
+        )

@@ -72,6 +72,14 @@ class Provider(ABC):
     async def start_build(self, request: BuildRequest) -> Build:
         """The build of this deployment: the one that is there, else a new one."""
 
+    async def find_build(self, request: BuildRequest) -> Build | None:
+        """The build of this deployment where there is one; starts nothing. None where that cannot be said.
+
+        Asked for a deployment that is ended before it was heard what came of `start_build`, so that no build runs on.
+        """
+        del request
+        return None
+
     @abstractmethod
     def follow_build(self, request: BuildRequest, build: Build, cursor: str) -> AsyncGenerator[BuildNews, None]:
         """News from `cursor` on ('' is the beginning), at least one a second, until a final stage has been told.

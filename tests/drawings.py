@@ -56,10 +56,11 @@ def timeouts() -> str:
             "`timeout`",
         ),
         (
-            "build",
+            "build on a builder of ours",
             f"{_said(policies.BUILD_TIMEOUT)}, or the whole if that is shorter",
             "`timeout`, the build is canceled",
         ),
+        ("build at a provider", "the whole", "as above; the provider may have a limit of its own"),
         (
             "whole, from its turn on",
             f"`timeoutSeconds`; default {_said(whole)}",
@@ -71,7 +72,8 @@ def timeouts() -> str:
             "it waits; `waitingOn: provider` says since when and why",
         ),
         ("figures of the build", _said(policies.COLLECT_TIMEOUT), "a warning in the result"),
-        ("stopping a build", _said(policies.CANCEL_TIMEOUT), "the deployment ends all the same"),
+        ("stopping a build", _said(policies.CANCEL_TIMEOUT), "the deployment ends all the same, `error.hint` says so"),
+        ("asking for a build of which nothing is known", _said(policies.FIND_TIMEOUT), "likewise"),
         ("writing the ending", "no limit", "tried until the database is back"),
         ("one attempt of a step without a build's length", _said(policies.ATTEMPT), "the next attempt"),
         ("heartbeat of a step", _said(policies.HEARTBEAT), "the next attempt, on another worker"),

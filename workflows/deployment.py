@@ -28,9 +28,11 @@ with workflow.unsafe.imports_passed_through():
         ATTEMPT,
         CANCEL_TIMEOUT,
         COLLECT_TIMEOUT,
+        FIND_TIMEOUT,
         HEARTBEAT,
         LOOK_AGAIN,
         RETRY,
+        TAKEN_TIMEOUT,
     )
     from workflows.search import STATUS
 
@@ -50,6 +52,7 @@ class DeploymentWorkflow:
     def __init__(self, plan: DeploymentPlan) -> None:
         self._plan = plan
         self._build: Build | None = None
+        self._asked = False
         self._outcome: BuildOutcome | None = None
         self._deadline: asyncio.Timeout | None = None
         self._told = False
@@ -61,8 +64,7 @@ class DeploymentWorkflow:
     @workflow.run
     async def run(self, _: DeploymentPlan) -> str:
         ending = await self._decide()
-        if self._build is not None and (self._outcome is None or self._outcome.stage == "timeout"):
-            await shielded(self._stop_build(self._build))
+        ending = await shielded(self._leave_nothing_running(ending))
         status = await shielded(self._finish(self._build, ending))
         await workflow.wait_condition(workflow.all_handlers_finished)
         return self._mirror(status, ending)
@@ -138,6 +140,7 @@ class DeploymentWorkflow:
         if self._plan.restores is not None and await self._restore():
             return Ending(status=Status.SUCCEEDED)
         guard.check()
+        self._asked = True
         self._build = build = await self._start_build()
         guard.check()
         self._show(Status.BUILDING)
@@ -188,7 +191,7 @@ class DeploymentWorkflow:
         return await to_its_end(step)
 
     async def _follow_build(self, build: Build) -> BuildOutcome:
-        limit = timedelta(seconds=self._plan.build_timeout_seconds) + _SLACK
+        limit = timedelta(seconds=self._build_seconds(build)) + _SLACK
         return await workflow.execute_activity_method(
             BuildActivities.follow_build,
             self._step(build),
@@ -209,17 +212,41 @@ class DeploymentWorkflow:
         )
         await to_its_end(step)
 
-    async def _stop_build(self, build: Build) -> None:
-        """Ends a build that may still run. One that cannot be stopped does not keep the deployment from ending."""
+    async def _leave_nothing_running(self, ending: Ending) -> Ending:
+        """Ends a build that may still run. One that cannot be stopped does not keep the deployment from ending: it is
+        told in the ending."""
+        cut_off = ending.status in {Status.CANCELED, Status.TIMEOUT}
         try:
-            await workflow.execute_activity_method(
-                BuildActivities.cancel_build,
-                self._step(build),
-                task_queue=build.task_queue or BUILD_QUEUE,
-                **_bounds(CANCEL_TIMEOUT),
-            )
+            if self._build is None and self._asked and cut_off and workflow.patched("find-build"):
+                self._build = await self._find_build()
         except ActivityError as error:
-            workflow.logger.warning("build %s could not be stopped: %s", build.build_id, error.cause)
+            return _telling(ending, f"{self._plan.provider} may have a build of it, which then runs on", error)
+        build = self._build
+        if build is None or (self._outcome is not None and self._outcome.stage != "timeout"):
+            return ending
+        try:
+            await self._stop_build(build)
+        except ActivityError as error:
+            return _telling(ending, f"build {build.build_id} may still run at {self._plan.provider}", error)
+        return ending
+
+    async def _find_build(self) -> Build | None:
+        """The build of a start that was cut off: it may have been made all the same."""
+        return await workflow.execute_activity_method(
+            BuildActivities.find_build,
+            self._start(),
+            task_queue=BUILD_QUEUE,
+            schedule_to_start_timeout=TAKEN_TIMEOUT,
+            **_bounds(FIND_TIMEOUT),
+        )
+
+    async def _stop_build(self, build: Build) -> None:
+        await workflow.execute_activity_method(
+            BuildActivities.cancel_build,
+            self._step(build),
+            task_queue=build.task_queue or BUILD_QUEUE,
+            **_bounds(CANCEL_TIMEOUT),
+        )
 
     async def _finish(self, build: Build | None, ending: Ending) -> Status:
         if build is not None and self._outcome is not None:
@@ -261,8 +288,12 @@ class DeploymentWorkflow:
         )
 
     def _step(self, build: Build) -> BuildStep:
+        return BuildStep(build=build, provider=self._plan.provider, build_timeout_seconds=self._build_seconds(build))
+
+    def _build_seconds(self, build: Build) -> float:
+        """A build on a host of ours has its own limit. A provider has limits itself, and may be away for longer."""
         plan = self._plan
-        return BuildStep(build=build, provider=plan.provider, build_timeout_seconds=plan.build_timeout_seconds)
+        return plan.timeout_seconds if build.task_queue is None else plan.build_timeout_seconds
 
     def _show(self, status: Status) -> None:
         """What operators see in Temporal's UI."""
@@ -319,6 +350,16 @@ def _bounds(limit: timedelta) -> dict[str, Any]:
         "heartbeat_timeout": HEARTBEAT,
         "retry_policy": RETRY,
     }
+
+
+def _telling(ending: Ending, what: str, error: ActivityError) -> Ending:
+    """The ending, which says what was left behind."""
+    workflow.logger.warning("%s: %s", what, error.cause)
+    said = f"{what}, and may go live: it could not be stopped ({error.cause})"
+    if ending.failure is None:
+        return ending
+    hint = "; ".join(part for part in (ending.failure.hint, said) if part)
+    return ending.model_copy(update={"failure": ending.failure.model_copy(update={"hint": hint})})
 
 
 def _failure_of(error: BaseException, phase: str) -> Failure:

@@ -12,6 +12,10 @@ LOOK_AGAIN = timedelta(hours=6)
 
 BUILD_TIMEOUT = timedelta(minutes=45)
 CANCEL_TIMEOUT = timedelta(minutes=10)
+FIND_TIMEOUT = timedelta(minutes=1)
+"""For asking whether a build was started, of which nothing is known; few have one."""
+TAKEN_TIMEOUT = timedelta(seconds=5)
+"""For a worker to take up that question."""
 COLLECT_TIMEOUT = timedelta(minutes=2)
 ATTEMPT = timedelta(minutes=2)
 """One attempt of a short step."""

@@ -77,6 +77,7 @@ class Follower(ABC):
                 if not error.retryable:
                     raise
                 self.waiting = plain(error.message)
+                self.told.missing.clear()  # what GitHub did not show meanwhile, it could not
                 pause = max(pause, error.retry_after_seconds or 0)
             yield self.now()
             await self._wake.wait(pause)

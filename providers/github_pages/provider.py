@@ -70,12 +70,13 @@ class GithubPages(Provider):
                 ErrorCode.INVALID_REQUEST,
                 "github-pages cannot build without publishing: accepted is a deployment without skipDeploy",
             )
-        return Build(
-            deployment_id=request.deployment_id,
-            project_id=request.project_id,
-            environment=request.environment,
-            build_id=await self._work(request).start(),
-        )
+        return request.build(await self._work(request).start())
+
+    async def find_build(self, request: BuildRequest) -> Build | None:
+        """A build from a branch cannot be stopped, whoever finds it."""
+        work = self._work(request)
+        run = await work.find() if isinstance(work, WorkflowRuns) else None
+        return None if run is None else request.build(str(run.id))
 
     async def follow_build(self, request: BuildRequest, build: Build, cursor: str) -> AsyncGenerator[BuildNews, None]:
         async with self._watch(request.deployment_id) as wake:

@@ -51,13 +51,13 @@ class WorkflowRuns:
 
     async def start(self) -> str:
         """The build id of the run that is there, else of a new one."""
-        found = await self._find()
+        found = await self.find()
         return str(found.id) if found else await self._start()
 
     async def read(self, build_id: str) -> Run | None:
         """The run as it is now; None when GitHub shows none."""
         if build_id.startswith(STARTED):
-            return await self._find()
+            return await self.find()
         if not build_id.isdecimal():
             return None
         return await self.repository.look(READ_RUN, Run, run=build_id)
@@ -92,7 +92,7 @@ class WorkflowRuns:
             await asyncio.sleep(min(self._pace.poll, _CANCEL_LOOK))
             run = await self.read(str(run.id))
 
-    async def _find(self) -> Run | None:
+    async def find(self) -> Run | None:
         """By our id in its title; the first one, should there be several."""
         oldest = wanted_since(self._request.deployment_id) - _CLOCKS_DIFFER
         ours: list[Run] = []
@@ -167,7 +167,7 @@ class WorkflowRuns:
         for pause in self._pace.looks:
             await asyncio.sleep(pause)
             try:
-                found = await self._find()
+                found = await self.find()
             except DeploymentError as error:
                 if not error.retryable:
                     raise

@@ -221,6 +221,7 @@ class Follower:
                 why = plain(error.message)
                 if not error.retryable:
                     break
+                await self._api.deploy(self._build_id)  # where all of netlify is away, that is waited for
             else:
                 if lines:
                     return lines, None

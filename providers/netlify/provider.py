@@ -71,12 +71,11 @@ class Netlify(Provider):
     async def start_build(self, request: BuildRequest) -> Build:
         api = self._api(request)
         check(api, request)
-        return Build(
-            deployment_id=request.deployment_id,
-            project_id=request.project_id,
-            environment=request.environment,
-            build_id=await find(api, request) or await self._start(api, request),
-        )
+        return request.build(await find(api, request) or await self._start(api, request))
+
+    async def find_build(self, request: BuildRequest) -> Build | None:
+        build_id = await find(self._api(request), request)
+        return None if build_id is None else request.build(build_id)
 
     async def follow_build(self, request: BuildRequest, build: Build, cursor: str) -> AsyncGenerator[BuildNews, None]:
         directory = self._releases(build.deployment_id)

@@ -39,6 +39,7 @@ EXCERPT_LINES = 20
 GONE_LOOKS = 3
 """A new deployment may not be found at first."""
 REST_TRIES = 3
+"""Those of an outage do not count."""
 REST_SECONDS = 60
 LONGEST_RECONNECT = 10.0
 
@@ -196,8 +197,8 @@ class Follower:
         await self._coming.put(Mark.END)
 
     async def _read_rest(self) -> None:
-        why = ""
-        for _ in range(REST_TRIES):
+        tries, why = 0, ""
+        while tries < REST_TRIES:
             try:
                 async with asyncio.timeout(REST_SECONDS):
                     await self._read_records(follow=0)
@@ -207,8 +208,19 @@ class Follower:
                 why = plain(error.message)
             else:
                 return
+            tries += await self._is_there()
             await asyncio.sleep(self._pace.reconnect)
         await self._remark(f"the rest of vercel's log could not be read: {why}")
+
+    async def _is_there(self) -> bool:
+        """Whether vercel answers at all, when its log does not."""
+        try:
+            await self._api.deployment(self._build_id)
+        except DeploymentError as error:
+            self._trouble = str(self._api.trouble or plain(error.message)) if error.retryable else None
+        else:
+            self._trouble = None
+        return self._trouble is None
 
     async def _read_records(self, *, follow: int) -> None:
         self._read.floor = self._read.at

@@ -88,12 +88,11 @@ class Vercel(Provider):
         if build_id is None:
             await self._set_variables(api, request)
             build_id = await self._create(api, request)
-        return Build(
-            deployment_id=request.deployment_id,
-            project_id=request.project_id,
-            environment=request.environment,
-            build_id=build_id,
-        )
+        return request.build(build_id)
+
+    async def find_build(self, request: BuildRequest) -> Build | None:
+        build_id = await self._find(Api(self._http, self._token, request), request)
+        return None if build_id is None else request.build(build_id)
 
     async def follow_build(self, request: BuildRequest, build: Build, cursor: str) -> AsyncGenerator[BuildNews, None]:
         api = Api(self._http, self._token, request)

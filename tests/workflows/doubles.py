@@ -38,11 +38,14 @@ class Script:
     start: Callable[[], Awaitable[None]] = at_once
     follow: Callable[[], Awaitable[None]] = at_once
     publish: Callable[[], Awaitable[None]] = at_once
+    find: Callable[[], Awaitable[None]] = at_once
+    stop: Callable[[], Awaitable[None]] = at_once
     collect: Callable[[], Awaitable[None]] = at_once
     outcome: BuildOutcome = BUILT
     look: Look = WAIT
     looks: int = 0
     earlier: Build | None = None
+    lost: Build | None = None
     can_restore: bool = True
     can_pin: bool = True
     pinned: int = 0
@@ -55,6 +58,7 @@ class Script:
     def steps(self) -> list[Callable[..., Any]]:
         return [
             self.start_build,
+            self.find_build,
             self.pin_commit,
             self.restore_build,
             self.follow_build,
@@ -70,6 +74,11 @@ class Script:
         return Build(
             deployment_id=step.deployment_id, project_id="shop", environment="production", build_id=step.deployment_id
         )
+
+    @activity.defn
+    async def find_build(self, step: StartBuild) -> Build | None:
+        await self.find()
+        return self.lost and self.lost.model_copy(update={"deployment_id": step.deployment_id})
 
     @activity.defn
     async def pin_commit(self, step: StartBuild) -> None:
@@ -98,6 +107,7 @@ class Script:
 
     @activity.defn
     async def cancel_build(self, step: BuildStep) -> None:
+        await self.stop()
         self.stopped.add(step.build.deployment_id)
 
     @activity.defn

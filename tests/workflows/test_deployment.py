@@ -2,11 +2,13 @@
 
 import asyncio
 import random
+from datetime import timedelta
 
 import pytest
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError
 from temporalio.exceptions import ApplicationError, CancelledError
 
+from activities import builds
 from activities.steps import BuildOutcome
 from domain.build import Build
 from domain.ending import Ending
@@ -14,7 +16,8 @@ from domain.errors import ErrorCode
 from domain.gate import Look
 from domain.result import Failure
 from domain.states import Status
-from tests.workflows.doubles import GO, Handle, Script, record_worker, start, workers
+from tests.workflows.doubles import GO, Handle, Script, at_once, record_worker, start, workers
+from workflows import policies
 from workflows.deployment import DeploymentWorkflow
 
 MAX_EVENTS = 40
@@ -312,3 +315,64 @@ async def test_a_bug_in_the_workflow_ends_in_the_record_instead_of_wedging(clien
     assert isinstance(cause, ApplicationError)
     assert cause.type == ErrorCode.INTERNAL
     assert ending_of(script, handle) is Status.FAILED
+
+
+LOST = Build(deployment_id="", project_id="shop", environment="production", build_id="b9")
+
+
+async def away() -> None:
+    raise ApplicationError("acme answered 503", type=ErrorCode.UNAVAILABLE)
+
+
+async def told_of_provider(client: Client, script: Script, handle: Handle) -> Failure:
+    """The failure of a deployment that is canceled while its start is tried again and again."""
+    async with workers(client, script):
+        while not script.started:
+            await asyncio.sleep(0.01)
+        await handle.cancel()
+        assert isinstance(await ended(handle), CancelledError)
+    failure = script.endings[handle.id.removeprefix("deployment-")].failure
+    assert failure is not None
+    return failure
+
+
+async def test_a_build_whose_start_was_cut_off_is_looked_for_and_stopped(client: Client) -> None:
+    script = Script(start=away, lost=LOST)
+    handle = await start(client)
+    failure = await told_of_provider(client, script, handle)
+    assert script.stopped == script.started
+    assert failure.hint is None
+
+
+@pytest.mark.parametrize("lost", [None, LOST])
+async def test_what_may_be_left_running_is_told(
+    client: Client, monkeypatch: pytest.MonkeyPatch, lost: Build | None
+) -> None:
+    """What cannot be asked for, or not stopped, does not keep the deployment from ending."""
+    monkeypatch.setattr(policies, "FIND_TIMEOUT", timedelta(seconds=1))
+    monkeypatch.setattr(policies, "CANCEL_TIMEOUT", timedelta(seconds=1))
+    script = Script(start=away, find=at_once if lost else away, stop=away, lost=lost)
+    handle = await start(client, provider="acme")
+    failure = await told_of_provider(client, script, handle)
+    what = "build b9 may still run at acme" if lost else "acme may have a build of it, which then runs on"
+    assert failure.hint is not None
+    assert failure.hint.startswith(what)
+    assert "acme answered 503" in failure.hint
+
+
+async def test_a_build_at_a_provider_has_the_whole_time_of_the_deployment(client: Client) -> None:
+    script = Script(follow=forever)
+    async with workers(client, script):
+        handle = await start(client, timeout_seconds=5000, build_timeout_seconds=60)
+        while not script.started:
+            await asyncio.sleep(0.01)
+        await handle.cancel()
+        await ended(handle)
+    events = (await handle.fetch_history()).events
+    scheduled = [event.activity_task_scheduled_event_attributes for event in events]
+    [limit] = [one.start_to_close_timeout for one in scheduled if one.activity_type.name == "follow_build"]
+    assert limit.ToTimedelta() > timedelta(seconds=5000)
+
+
+def test_an_attempt_to_start_a_build_ends_before_the_next_begins() -> None:
+    assert timedelta(seconds=builds.START_SECONDS) < policies.ATTEMPT
