@@ -86,7 +86,8 @@ def form_of(request: Request) -> Form:
 
 def one_line(model: Wire) -> str:
     """The model as JSON that no reader of lines parts."""
-    return _BREAKS.sub(lambda found: f"\\u{ord(found[0]):04x}", model.model_dump_json(by_alias=True))
+    document = model.model_dump_json(by_alias=True)
+    return document if document.isascii() else _BREAKS.sub(lambda found: f"\\u{ord(found[0]):04x}", document)
 
 
 def content(name: str, model: str) -> dict[str, Any]:
