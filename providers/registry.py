@@ -65,7 +65,7 @@ def _loaded(entry: EntryPoint) -> type[Provider]:
         raise _refused(entry, "the name has to be of lower-case letters, digits and '-', and begin with a letter")
     try:
         offered = entry.load()
-    except Exception as error:  # noqa: BLE001 - whatever another package's code raises when it is imported
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever another package's code raises on its import
         _log.error("a plug-in cannot be loaded", provider=entry.name, of=_distribution(entry), exc_info=error)
         return missing(entry.name, f"the plug-in of {_distribution(entry)} cannot be loaded: {type(error).__name__}")
     if not (inspect.isclass(offered) and issubclass(offered, Provider)):

@@ -75,7 +75,8 @@ class Follower:
                 ended_at = ended_at or time.monotonic()
                 if not self._may_have_more(changed=changed, since=ended_at):
                     break
-                await asyncio.sleep(min(poll.shortest_seconds, SETTLE_SECONDS))
+                yield self._news([])
+                await asyncio.sleep(max(min(poll.shortest_seconds, SETTLE_SECONDS), self._retry_after))
             else:
                 yield self._news([])
                 pause = poll.shortest_seconds if changed else min(pause * SLOWER, poll.longest_seconds)
@@ -86,10 +87,10 @@ class Follower:
         yield self._end()
 
     async def _look(self) -> None:
-        """How the build stands. Once it has ended that is known, and only the log in the answer is looked for."""
+        """How the build stands. Once it has ended that is known: then whether it can be asked, for its log, too."""
         if not self._verdict.final:
             self._verdict = await self._ask() or self._verdict
-        elif self._api.settings.logs.kind == "status":
+        elif self._log_trouble or self._api.settings.logs.kind == "status":
             with contextlib.suppress(DeploymentError):
                 await self._ask()
 
@@ -120,9 +121,9 @@ class Follower:
             return []
 
     def _may_have_more(self, *, changed: bool, since: float) -> bool:
-        """Whether the log of a build that has ended is looked at again."""
+        """Whether the log of a build that has ended is looked at again. Tries in an outage do not count."""
         if self._log_trouble:
-            self._log_tries += 1
+            self._log_tries += self._trouble is None
             return self._log_tries < REST_TRIES
         if changed and time.monotonic() > since + REST_SECONDS:
             self._log_trouble = f"it did not end within {REST_SECONDS} s"

@@ -17,6 +17,8 @@ jsonpointer.VERBOSE_EXCEPTIONS = False  # else a member that is missing costs as
 
 MOST_LINKS = 20
 _LONGEST_ID = 200
+_LONGEST_TEXT = 20_000
+"""Far more than is shown of one, so that none is shown in part that has to be masked as a whole."""
 _LONGEST_CURSOR = 1000
 _LARGEST = 10**20
 _SANE = (1970, 2200)
@@ -41,7 +43,7 @@ def at(document: Any, pointer: str | None) -> Any:
 
 def text_at(document: Any, pointer: str | None) -> str | None:
     found = at(document, pointer)
-    return found if isinstance(found, str) and found else None
+    return found[:_LONGEST_TEXT] if isinstance(found, str) and found else None
 
 
 def identifier_at(document: Any, pointer: str | None) -> str | None:
@@ -57,7 +59,7 @@ def word_at(document: Any, pointer: str) -> str | None:
     found = at(document, pointer)
     if isinstance(found, bool):
         return "true" if found else "false"
-    return str(found) if isinstance(found, str) or _is_number(found) else None
+    return str(found)[:_LONGEST_TEXT] if isinstance(found, str) or _is_number(found) else None
 
 
 def cursor_at(document: Any, pointer: str | None) -> str | int | None:

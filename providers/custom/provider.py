@@ -62,13 +62,11 @@ class Custom(Provider):
         if request.configuration.skip_deploy and api.settings.requests.publish is None:
             message = "skipDeploy is refused: the description has no request publish, so what is built is published"
             raise DeploymentError(ErrorCode.INVALID_REQUEST, message)
-        build_id = await self._find(api) if api.settings.requests.find else None
-        return Build(
-            deployment_id=request.deployment_id,
-            project_id=request.project_id,
-            environment=request.environment,
-            build_id=build_id or await self._create(api),
-        )
+        return request.build(await self._find(api) or await self._create(api))
+
+    async def find_build(self, request: BuildRequest) -> Build | None:
+        build_id = await self._find(Api(self._http, request))
+        return None if build_id is None else request.build(build_id)
 
     async def follow_build(self, request: BuildRequest, build: Build, cursor: str) -> AsyncGenerator[BuildNews, None]:
         follower = Follower(Api(self._http, request), build.build_id, cursor)
@@ -120,10 +118,12 @@ class Custom(Provider):
         return BuildReport(artifact_id=build.build_id, artifact_urls=urls)
 
     async def _find(self, api: Api) -> str | None:
-        """The build of this deployment, where there is one."""
+        """The build of this deployment, where there is one and that can be asked."""
         find, ours = api.settings.requests.find, api.request.deployment_id
+        if find is None:
+            return None
         answer = await api.ask("find")
-        if find is None or answer.status in GONE:
+        if answer.status in GONE:
             return None
         document = document_of(answer)
         builds = [document] if find.answer.items is None else at(document, find.answer.items)
