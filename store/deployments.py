@@ -123,16 +123,15 @@ class DeploymentStore:
     ) -> Outcome[Deployment]:
         """A new deployment with all that an earlier one ran with, made live again where the provider can.
 
-        No rule of the environment keeps it, and it takes the lane: what stands in line is replaced, what runs is ended.
+        No rule of the environment and no limit keeps it, and it takes the lane: what stands in line is replaced, what runs is ended.
 
         Raises:
-            DeploymentError: not-found, rate-limited, conflict (nothing to go back to), idempotency-mismatch.
+            DeploymentError: not-found, conflict (nothing to go back to), idempotency-mismatch.
         """
 
         async def make() -> Deployment:
             row = await deployment_row(connection, deployment_id)
             project = await project_row(connection, row["project_id"])
-            await self._limiter.take(connection, row["project_id"])
             environment = await environment_row(connection, str(row["environment_id"]), lock=True)
             target = await rollbacks.find_target(connection, row, request.target_deployment_id)
             columns = self._restoring(target)

@@ -106,9 +106,7 @@ async def retry_deployment(
         GUARDED,
         CREATING,
         ErrorCode.NOT_FOUND,
-        ErrorCode.RATE_LIMITED,
         headers=_ACCEPTED,
-        limited=True,
         otherwise=(200, RollbackPreview, "with `dryRun=true`: what would change; nothing is done"),
     ),
 )
@@ -122,7 +120,6 @@ async def rollback_deployment(
     dry_run: Annotated[Truth, Query(alias="dryRun", description="only say what would change")] = False,
 ) -> Response:
     project_id = (await reach.deployment(services, caller, deployment_id)).project_id
-    tell(request, project_id)
     if dry_run:
         return json_answer(await services.deployments.preview_rollback(deployment_id, body.model))
     key = idempotent(request, body, project_id)
