@@ -123,7 +123,8 @@ class DeploymentStore:
     ) -> Outcome[Deployment]:
         """A new deployment with all that an earlier one ran with, made live again where the provider can.
 
-        No rule of the environment and no limit keeps it, and it takes the lane: what stands in line is replaced, what runs is ended.
+        No rule of the environment and no limit keeps it, and it takes the lane: what stands in line is replaced, what
+        runs is ended.
 
         Raises:
             DeploymentError: not-found, conflict (nothing to go back to), idempotency-mismatch.
