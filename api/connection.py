@@ -5,20 +5,27 @@ stops waits for its own time-out.
 """
 
 import signal
-from collections.abc import MutableMapping
+import weakref
+from collections.abc import Callable, MutableMapping
 from typing import Any
 
 _STATE = "connection"
 
 
-def remember(scope: MutableMapping[str, Any], receive: object) -> None:
-    """`receive` as the server made it: with uvicorn it is bound to what holds the connection."""
-    scope.setdefault("state", {})[_STATE] = getattr(receive, "__self__", None)
+def remember(scope: MutableMapping[str, Any], receive: Callable[..., Any]) -> None:
+    """`receive` as the server made it: with uvicorn it is bound to what holds the connection.
+
+    Weakly, since that holds the scope: a circle for every request would be much to collect.
+    """
+    holder = getattr(receive, "__self__", None)
+    if holder is not None:
+        scope.setdefault("state", {})[_STATE] = weakref.ref(holder)
 
 
 def cut(scope: MutableMapping[str, Any]) -> bool:
     """Ends the connection at once. A polite end would wait, for good, until the reader has taken what is under way."""
-    transport = getattr(scope.get("state", {}).get(_STATE), "transport", None)
+    holder = scope.get("state", {}).get(_STATE)
+    transport = getattr(holder and holder(), "transport", None)
     if transport is None:
         return False
     transport.abort()

@@ -35,6 +35,9 @@ _PAGE_BYTES = 4 * BLOCK_BYTES
 """What a viewer that catches up holds."""
 
 _RING_SECONDS = 30.0
+_LINGER_SECONDS = 5.0
+"""For which a feed without viewers stays: some come back at once."""
+
 _LIVE_READS, _OTHER_READS = 4, 3
 """At a time, so that connections are left for everybody else."""
 
@@ -80,12 +83,14 @@ class Viewer:
 
 @dataclass(eq=False, slots=True)
 class Feed:
-    """A log as its viewers share it. `ring` is None until the log has been looked at."""
+    """A log as its viewers share it. `ring` is None until the log has been looked at; `left_at` is when the last viewer
+    left."""
 
     ring: Ring | None = None
     ended: bool = False
     failure: Exception | None = None
     viewers: set[Viewer] = field(default_factory=set)
+    left_at: float = 0.0
     reader: asyncio.Task[None] | None = None
 
     def tell(self) -> None:
@@ -116,7 +121,8 @@ class LogFeeds:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for task in self._tasks:
+        readers = [feed.reader for feed in self._feeds.values() if feed.reader is not None]
+        for task in (*self._tasks, *readers):
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
@@ -150,7 +156,8 @@ class LogFeeds:
             if viewer.work is not None:
                 viewer.work.cancel()
             self._viewers.discard(viewer)
-            self._leave(viewer, feed)
+            feed.viewers.discard(viewer)
+            feed.left_at = time.monotonic()
 
     def _next(self, viewer: Viewer, feed: Feed) -> Piece | None:
         """What can be sent now. None when the viewer has to wait; it hears when that is over."""
@@ -199,13 +206,6 @@ class LogFeeds:
         feed.viewers.add(viewer)
         return feed
 
-    def _leave(self, viewer: Viewer, feed: Feed) -> None:
-        feed.viewers.discard(viewer)
-        if not feed.viewers and feed.reader is not None:
-            feed.reader.cancel()
-            if self._feeds.get(viewer.key) is feed:
-                del self._feeds[viewer.key]
-
     async def _read(self, feed: Feed, key: Key) -> None:
         try:
             await (self._read_all(feed, key) if key.wanted == EVERY_LINE else self._read_chosen(feed, key))
@@ -250,7 +250,8 @@ class LogFeeds:
                         return
                 await reader.news.wait()
         finally:
-            self._leave(reader, whole)
+            whole.viewers.discard(reader)
+            whole.left_at = time.monotonic()
 
     async def _choose(self, feed: Feed, key: Key, goal: int) -> None:
         """Looks through all up to line `goal`."""
@@ -285,9 +286,12 @@ class LogFeeds:
         while True:
             await asyncio.sleep(1)
             stops, now = connection.server_stops(), time.monotonic()
-            for feed in self._feeds.values():
+            for key, feed in list(self._feeds.items()):
                 if feed.ring is not None:
                     feed.ring.forget(now - _RING_SECONDS)
+                if not feed.viewers and feed.reader is not None and now - feed.left_at > _LINGER_SECONDS:
+                    feed.reader.cancel()
+                    del self._feeds[key]
             for viewer in self._viewers:
                 if stops:
                     viewer.dismiss()

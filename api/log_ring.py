@@ -66,18 +66,17 @@ def blocks_of(logs: Iterable[DeploymentLog], after: int) -> Iterator[Block]:
         yield Block(after, lines)
 
 
-def taken(blocks: Sequence[Block], position: int, form: Form) -> Piece:
-    """Blocks as a viewer at `position` takes them: small ones together."""
-    parts: list[list[bytes]] = []
-    size = BLOCK_BYTES
+def taken(blocks: Iterable[Block], position: int, form: Form) -> Piece:
+    """What a viewer at `position` takes of them at once: small blocks go together."""
+    parts: list[bytes] = []
+    size = 0
     for block in blocks:
-        written = block.written(form, position)
-        size += len(written)
-        if size > BLOCK_BYTES:
-            parts.append([])
-            size = len(written)
-        parts[-1].append(written)
-    return Piece([b"".join(part) for part in parts], blocks[-1].last)
+        size += block.bytes
+        if parts and size > BLOCK_BYTES:
+            break
+        parts.append(block.written(form, position))
+        position = block.last
+    return Piece([b"".join(parts)], position)
 
 
 class Ring:

@@ -1,6 +1,7 @@
 """The live log under those who read it badly: slow ones, ones that leave, many at once, and three processes."""
 
 import asyncio
+import contextlib
 import random
 import re
 import socket
@@ -16,6 +17,7 @@ from api.app import create_app
 from api.log_ring import BLOCK_BYTES, Ring, taken
 from api.streams import EVENTS, LINES
 from domain.ending import Ending
+from domain.errors import DeploymentError
 from domain.log import DeploymentLog
 from domain.states import Status
 from store.database import Database
@@ -23,7 +25,7 @@ from store.logs import LogStore
 from store.progress import ProgressStore
 from store.seal import Sealer
 from tests.api.conftest import FIRST_TOKEN, PROJECT, Api, served, serving, settings_for
-from tests.api.reading import NDJSON, events, numbers_of, open_streams, opened, whole, write
+from tests.api.reading import NDJSON, numbers_of, open_streams, opened, whole, write
 from tests.servers import eventually
 
 LONG = "{} " + "x" * 4000
@@ -137,17 +139,22 @@ def test_a_viewer_inside_a_block_takes_the_lines_after_its_own(form: Any) -> Non
     ring = Ring(0)
     ring.add([log(1), log(2), log(3)])
     ring.add([log(4)])
-    parts, position, _ = taken(ring.after(2) or [], 2, form)
+    [part], position, _ = taken(ring.after(2) or [], 2, form)
     assert position == 4
-    assert [re.findall(rb'"id":"(\d)"', part) for part in parts] == [[b"3", b"4"]]
+    assert re.findall(rb'"id":"(\d)"', part) == [b"3", b"4"]
 
 
-def test_blocks_are_sent_together_up_to_their_size_and_a_longer_line_alone() -> None:
+def test_small_blocks_are_sent_together_and_a_long_line_alone() -> None:
     ring = Ring(0)
-    ring.add([log(1), log(2, "x" * 2 * BLOCK_BYTES), log(3), *(log(n, "x" * 1000) for n in range(4, 100))])
-    parts, _, _ = taken(ring.after(0) or [], 0, LINES)
-    assert b"".join(parts).count(b"\n") == 99
-    assert [len(part) > BLOCK_BYTES for part in parts].count(True) == 1
+    for line in (log(1), log(2, "x" * 2 * BLOCK_BYTES), log(3), *(log(n, "x" * 1000) for n in range(4, 100))):
+        ring.add([line])
+    position, sent = 0, []
+    while blocks := ring.after(position):
+        (part,), position, _ = taken(blocks, position, LINES)
+        sent.append(part)
+    assert b"".join(sent).count(b"\n") == 99
+    assert [part.count(b"\n") for part in sent[:2]] == [1, 1]
+    assert len(sent) == 4
 
 
 async def test_viewers_that_drop_off_and_resume_anywhere_read_every_line_once(
@@ -283,20 +290,31 @@ async def test_a_pattern_that_cannot_be_read_is_refused_before_the_stream_begins
     assert answer.json()["errors"][0]["pointer"] == "/query/q"
 
 
-async def test_a_database_that_cuts_every_connection_loses_no_line(live: Api, database_url: str, build: Build) -> None:
-    async with opened(live, build.address) as answer:
-        stream = events(answer)
-        await build.write(1, 1)
-        assert (await anext(stream))["id"] == "1"
-        async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as connection:
-            await connection.execute(
-                "select pg_terminate_backend(pid) from pg_stat_activity"
-                " where datname = current_database() and pid <> pg_backend_pid()"
-            )
-        await build.write(2, 2)
-        assert (await anext(stream))["id"] == "2"
-        await build.end()
-        assert (await anext(stream))["event"] == "end"
+async def test_a_stream_outlasts_a_database_that_is_away(
+    live: Api, database_url: str, build: Build, dial: Dial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.streams.HEARTBEAT_SECONDS", 0.1)
+    viewer = dial(live, build.address)
+    await build.write(1, 1)
+    await viewer.until(b"\nid: 1\n")
+    elsewhere, _, name = database_url.rpartition("/")
+    async with await psycopg.AsyncConnection.connect(f"{elsewhere}/postgres", autocommit=True) as connection:
+        await connection.execute(f"alter database {name} allow_connections false".encode())
+        await connection.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", (name,))
+        viewer.read.clear()
+        await viewer.until(b": \n\n")
+        await connection.execute(f"alter database {name} allow_connections true".encode())
+
+    async def written() -> bool:
+        with contextlib.suppress(DeploymentError):
+            await build.write(2, 2)
+            await build.end()
+            return True
+        return False
+
+    await eventually(written)
+    await viewer.until(b"event: end")
+    assert viewer.ids() == [2]
 
 
 async def test_a_server_that_stops_ends_its_streams_but_not_the_log(
