@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -63,12 +64,14 @@ def offer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Offer]:
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The example, installed by pip without a network; a copy, since building leaves files behind."""
+    """The example, installed offline by what has installed the rest; a copy, since building leaves files behind."""
     directory = tmp_path_factory.mktemp("plugin")
     shutil.copytree(EXAMPLE, directory / "source")
     target = directory / "target"
-    options = ["--no-deps", "--no-build-isolation", "--no-index", "--quiet", "--disable-pip-version-check"]
-    command = [sys.executable, "-m", "pip", "install", *options, "--target", str(target), str(directory / "source")]
+    pip = [sys.executable, "-m", "pip", "install"]
+    uv = ["uv", "pip", "install", "--python", sys.executable]
+    options = ["--no-deps", "--no-build-isolation", "--no-index", "--quiet", "--target", str(target)]
+    command = [*(pip if find_spec("pip") else uv), *options, str(directory / "source")]
     subprocess.run(command, check=True, capture_output=True)
     return target
 
