@@ -15,7 +15,7 @@ from store.limits import WINDOW_SECONDS, TriggerLimiter
 POLICY = f'"trigger";q={{limit}};w={WINDOW_SECONDS}'
 QUOTA = '"trigger";r={remaining};t={reset}'
 
-_LIMITED = re.compile(r"/v1/deployments(/[^/]+/(retry|rollback))?")
+_LIMITED = re.compile(r"/v1/deployments(/[^/]+/retry)?")
 _PROJECT = "limited_project"
 
 

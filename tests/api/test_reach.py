@@ -9,12 +9,23 @@ from api.app import ROUTES
 from tests.api.conftest import PROJECT, Api
 
 OPEN = {"/healthz", "/readyz", "/metrics"}
-GUARDED = [(method, route.path) for route in ROUTES for method in route.methods or () if route.path not in OPEN]
+SIGNED = {"/v1/webhooks/{provider}", "/v1/webhooks/{provider}/{project_id}"}
+"""A signature is asked for there instead of a token: see test_webhooks.py."""
+
+GUARDED = [
+    (method, route.path) for route in ROUTES for method in route.methods or () if route.path not in OPEN | SIGNED
+]
 WITH_OBJECT = [(method, path) for method, path in GUARDED if "{" in path and "token_id" not in path]
 SCOPE_OF_WRITES = {
     ("POST", "/v1/deployments"): "deploy",
     ("POST", "/v1/deployments/{deployment_id}/cancel"): "deploy",
     ("POST", "/v1/deployments/{deployment_id}/retry"): "deploy",
+    ("POST", "/v1/deployments/{deployment_id}/rollback"): "deploy",
+    ("POST", "/v1/deployments/{deployment_id}/approve"): "approve",
+    ("POST", "/v1/deployments/{deployment_id}/reject"): "approve",
+    ("GET", "/v1/audit"): "admin",
+    ("GET", "/v1/audit/verify"): "admin",
+    ("GET", "/v1/webhooks"): "admin",
     ("GET", "/v1/tokens"): "admin",
 }
 BODIES: dict[str, Any] = {
