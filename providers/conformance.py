@@ -34,6 +34,13 @@ class ProviderConformance:
         assert first == again == once_more
         assert first.deployment_id == well.deployment_id
 
+    async def test_a_build_is_found_without_being_started(self, provider: Provider, well: BuildRequest) -> None:
+        before = await provider.find_build(well)
+        build = await provider.start_build(well)
+
+        assert before is None
+        assert await provider.find_build(well) in (build, None)
+
     async def test_news_end_with_a_final_stage_and_nothing_follows(
         self, provider: Provider, well: BuildRequest
     ) -> None:

@@ -110,16 +110,6 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 @dataclass
-class After(Fault):
-    """From when another fault has happened."""
-
-    first: Fault | None = None
-
-    def fits(self, method: str, path: str) -> bool:
-        return bool(self.first is None or self.first.happened) and super().fits(method, path)
-
-
-@dataclass
 class Chaos(Fault):
     """A share of all calls fails, in all ways."""
 
@@ -216,7 +206,7 @@ class Host:
     def goes_away(self) -> None:
         """With the next build that is asked for: it is made, its answer is lost, and then all calls fail."""
         lost = self.stand_in.fault("lost", "POST", CREATES[self.name])
-        self.stand_in.faults.append(After("status", status=503, times=ALWAYS, first=lost))
+        self.stand_in.fault("status", status=503, times=ALWAYS, when=lambda: lost.happened > 0)
 
     def is_away(self) -> None:
         self.stand_in.fault("status", status=503, times=ALWAYS)

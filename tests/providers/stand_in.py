@@ -121,10 +121,16 @@ class Fault:
     seconds: float = 0
     size: int = 100 * 1024 * 1024
     twist: Callable[[Any], Any] = lambda body: body
+    when: Callable[[], bool] = lambda: True
     happened: int = 0
 
     def fits(self, method: str, path: str) -> bool:
-        return self.happened < self.times and self.method in {"", method} and bool(re.search(self.path, path))
+        return (
+            self.when()
+            and self.happened < self.times
+            and self.method in {"", method}
+            and bool(re.search(self.path, path))
+        )
 
 
 @dataclass(frozen=True)

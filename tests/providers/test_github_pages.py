@@ -858,6 +858,20 @@ async def test_an_outage_is_waited_for_and_said(github: GithubStandIn) -> None:
     assert github.creates == {request.deployment_id: 1}
 
 
+async def test_an_outage_is_not_taken_from_the_time_that_a_page_has_to_show_up(github: GithubStandIn) -> None:
+    github.pages_words[github.heads["main"]] = [None, None, "succeed"]
+    request = wanted()
+    async with pages_of(github) as provider:
+        build = await provider.start_build(request)
+        away = back = 0.0
+        github.fault("status", times=10_000, status=503, when=lambda: away <= time.monotonic() < back)
+        async for news in provider.follow_build(request, build, ""):
+            if not away and "does not show the deployment yet" in (news.waiting or ""):
+                away, back = time.monotonic(), time.monotonic() + 2 * QUICK.pages
+    assert away
+    assert news.stage == "built"
+
+
 async def test_a_wake_ends_the_pause(github: GithubStandIn) -> None:
     class Woken:
         async def wait(self, timeout: float) -> None:

@@ -529,6 +529,22 @@ async def test_an_outage_is_waited_for_and_said(server: NetlifyStandIn) -> None:
     await netlify.close()
 
 
+async def test_an_outage_after_the_end_of_a_build_takes_nothing_from_its_log(
+    netlify: Netlify, server: NetlifyStandIn
+) -> None:
+    request, build, deploy = await frozen(netlify, server)
+    deploy.write("all is well")
+    deploy.becomes("ready")
+    path = "^/deploys/[^/]+$"
+    reads = server.fault("status", "GET", path, times=4, status=503, when=lambda: len(server.asked("GET", path)) > 1)
+    server.fault("status", "GET", "/log$", times=1000, status=503, when=lambda: reads.happened < 4)
+
+    news = await told(netlify, request, build)
+
+    assert messages(news)[-1] == "all is well"
+    assert news[-1].stage == "built"
+
+
 async def test_following_ends_when_the_credential_is_taken_away(netlify: Netlify, server: NetlifyStandIn) -> None:
     request, build, _ = await frozen(netlify, server)
     server.fault("status", "GET", "^/deploys/", times=1000, status=401, body=b"{}")

@@ -475,6 +475,23 @@ async def test_an_outage_is_waited_for_and_said(server: VercelStandIn) -> None:
     await vercel.close()
 
 
+async def test_an_outage_after_the_end_of_a_build_takes_nothing_from_its_log(
+    vercel: Vercel, server: VercelStandIn
+) -> None:
+    request, build, made = await frozen(vercel, server)
+    made.write("all is well")
+    made.becomes("READY", aliasAssigned=True)
+    reads = server.fault(
+        "status", "GET", "/v13/", times=4, status=503, when=lambda: len(server.asked("GET", "/v13/")) > 1
+    )
+    server.fault("status", "GET", "/events$", times=1000, status=503, when=lambda: reads.happened < 4)
+
+    news = await told(vercel, request, build)
+
+    assert messages(news) == ["all is well"]
+    assert news[-1].stage == "built"
+
+
 async def test_faults_of_every_kind_delay_a_deployment_and_change_nothing(
     vercel: Vercel, server: VercelStandIn
 ) -> None:
