@@ -1,8 +1,8 @@
 """The live log: one reader for each log and filter that somebody watches, whatever the number of viewers.
 
 Rules: what is new is read once; viewers take it in whole blocks from a small ring. A viewer that is behind the ring
-reads the database on its own until it has caught up. Nobody waits for a viewer. The status is read before the lines:
-what was written before a final one is among them.
+reads the database on its own until it has caught up. Nobody waits for a viewer. A log has ended when there is nothing
+new after its final status was read: what was written before that is told.
 """
 
 import asyncio
@@ -220,8 +220,8 @@ class LogFeeds:
             ring = feed.ring = Ring(int(last.lines[0].id) - 1 if last.lines else 0)
             ring.add(last.lines)
             feed.tell()
+            ended = False
             while True:
-                ended = await self._patiently(self._live_reads, lambda: self._has_ended(key.deployment_id))
                 page = await self._page(self._live_reads, key, ring.head)
                 if page.lines:
                     ring.add(page.lines)
@@ -229,7 +229,9 @@ class LogFeeds:
                 elif ended:
                     return
                 else:
-                    await wake.wait(_REREAD_SECONDS)
+                    ended = await self._patiently(self._live_reads, lambda: self._has_ended(key.deployment_id))
+                    if not ended:
+                        await wake.wait(_REREAD_SECONDS)
 
     async def _has_ended(self, deployment_id: str) -> bool:
         return (await self._deployments.get(deployment_id)).status in TERMINAL

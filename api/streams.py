@@ -115,7 +115,7 @@ def content(name: str, model: str) -> dict[str, Any]:
 
 
 class StreamAnswer(Response):
-    """Sends what `body` yields for as long as somebody takes it.
+    """Sends `first`, and then what `body` yields for as long as somebody takes it.
 
     One task beside the answer's own waits for the reader to leave: that is all that an idle stream costs here.
     """
@@ -126,12 +126,14 @@ class StreamAnswer(Response):
         media_type: str,
         *,
         counted: AbstractContextManager[None],
+        first: bytes = b"",
         headers: dict[str, str] | None = None,
     ) -> None:
         self.status_code = 200
         self.media_type = media_type
         self.background = None
         self.init_headers({"X-Accel-Buffering": "no", **(headers or {})})
+        self._first = first
         self._body = body
         self._counted = counted
 
@@ -141,12 +143,13 @@ class StreamAnswer(Response):
             async with asyncio.timeout(None) as patience, aclosing(self._body):
 
                 def leave(_: object) -> None:
-                    patience.reschedule(0)
+                    if not patience.expired():
+                        patience.reschedule(0)
 
                 left.add_done_callback(leave)
                 try:
                     with self._counted:
-                        await self._send_all(send, patience)
+                        await self._send_all(send, patience, left)
                 finally:
                     left.remove_done_callback(leave)
         except TimeoutError:
@@ -159,15 +162,17 @@ class StreamAnswer(Response):
         finally:
             left.cancel()
 
-    async def _send_all(self, send: Send, patience: asyncio.Timeout) -> None:
+    async def _send_all(self, send: Send, patience: asyncio.Timeout, left: "asyncio.Task[None]") -> None:
         loop = asyncio.get_running_loop()
 
         async def pass_on(message: dict[str, Any]) -> None:
             patience.reschedule(loop.time() + SEND_SECONDS)
             await send(message)
-            patience.reschedule(None)
+            patience.reschedule(0 if left.done() else None)
 
         await pass_on({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        if self._first:
+            await pass_on({"type": "http.response.body", "body": self._first, "more_body": True})
         async for part in self._body:
             await pass_on({"type": "http.response.body", "body": part, "more_body": True})
         await pass_on({"type": "http.response.body", "body": b"", "more_body": False})

@@ -13,12 +13,12 @@ from api import reach
 from api.answers import page_answer
 from api.auth import Credentials, Reader
 from api.describe import GUARDED, LISTED, described
-from api.log_feed import EVERY_LINE, Key, Viewer
+from api.log_feed import Key, Viewer
 from api.queries import HOW_MANY, SKIPPED, Context, LineLimit, Moment, Number, Offset, SearchCursor, Text, Truth
 from api.services import Services, Wired
 from api.streams import After, LastEventId, StreamAnswer, content, form_of, position
 from domain.errors import ErrorCode
-from domain.log import DeploymentLog, LogFilter, LogLevel, LogMatch, LogPage, LogSource
+from domain.log import DeploymentLog, LogFilter, LogLevel, LogMatch, LogSource
 from domain.page import Page
 from store.log_match import Matcher
 
@@ -91,8 +91,7 @@ async def get_logs(
     deployment_id = (await reach.deployment(services, caller, deployment_id)).id
     start = cursor if cursor is not None else after or 0
     if _PLAIN in request.headers.get("accept", ""):
-        first = await services.logs.page(deployment_id, wanted, limit=_MOST, after=start, tail=tail)
-        return _download(services, deployment_id, wanted, first, timestamps=timestamps)
+        return await _download(services, deployment_id, wanted, start, tail, timestamps=timestamps)
     found = await services.logs.page(
         deployment_id, wanted, limit=limit, offset=offset, after=start, tail=tail and min(tail, limit)
     )
@@ -106,22 +105,25 @@ async def get_logs(
     return page_answer(request, page)
 
 
-def _download(
-    services: Services, deployment_id: str, wanted: LogFilter, first: LogPage, *, timestamps: bool
+async def _download(
+    services: Services, deployment_id: str, wanted: LogFilter, start: int, tail: int | None, *, timestamps: bool
 ) -> Response:
-    """All pages from the first one on, which was read before the answer begins: what is refused is told as such."""
-
     async def text() -> AsyncGenerator[bytes, None]:
-        page = first
+        page = await services.logs.page(deployment_id, wanted, limit=_MOST, after=start, tail=tail)
         while True:
             yield "".join(f"{line.as_text(timestamp=timestamps)}\n" for line in page.lines).encode()
             if page.cursor is None:
                 return
             page = await services.logs.page(deployment_id, wanted, limit=_MOST, after=page.cursor)
 
-    name = f'attachment; filename="deployment-{deployment_id}.log"'
-    counted = services.metrics.open_stream("downloads")
-    return StreamAnswer(text(), _PLAIN, counted=counted, headers={"Content-Disposition": name})
+    lines = text()
+    return StreamAnswer(
+        lines,
+        _PLAIN,
+        counted=services.metrics.open_stream("downloads"),
+        first=await anext(lines),
+        headers={"Content-Disposition": f'attachment; filename="deployment-{deployment_id}.log"'},
+    )
 
 
 @router.get(
@@ -149,18 +151,19 @@ async def stream_logs(
     last_event_id: LastEventId = None,
 ) -> Response:
     deployment = await reach.deployment(services, caller, deployment_id)
-    # What cannot be read is refused now: once the stream has begun, there is no answer left to say so.
-    Matcher(wanted)
-    if deployment.ended:
-        await services.logs.page(deployment.id, EVERY_LINE, limit=1)
     viewer = Viewer(
         Key(deployment.id, wanted),
         position(after, last_event_id),
         form_of(request),
         token=credentials.credentials if credentials else "",
     )
-    lines = services.log_feeds.view(viewer, live=live and not deployment.ended)
-    return StreamAnswer(lines, viewer.form.media_type, counted=services.metrics.open_stream("logs"))
+    live = live and not deployment.ended
+    lines = services.log_feeds.view(viewer, live=live)
+    # What cannot be read is refused now: once the answer has begun, there is no way left to say so.
+    Matcher(wanted)
+    first = b"" if live else await anext(lines, b"")
+    counted = services.metrics.open_stream("logs")
+    return StreamAnswer(lines, viewer.form.media_type, counted=counted, first=first)
 
 
 @router.get(
