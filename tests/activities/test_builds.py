@@ -9,6 +9,7 @@ import pytest
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
+from activities import builds
 from activities.builds import BuildActivities
 from activities.steps import BuildStep, StartBuild
 from domain.build import Build, BuildRequest
@@ -61,6 +62,9 @@ class Scripted(Provider):
             build_id="b1",
             task_queue="q",
         )
+
+    async def find_build(self, request: BuildRequest) -> Build | None:
+        return request.build("b1") if request.deployment_id in self.running else None
 
     async def follow_build(self, request: BuildRequest, build: Build, cursor: str) -> AsyncGenerator[BuildNews, None]:
         repository = Repository(url="https://x/y", branch="main", commit="f" * 40)
@@ -235,6 +239,26 @@ async def test_a_start_that_has_begun_is_carried_through_a_cancel(bench: Bench) 
     await asyncio.sleep(0.05)
     bench.provider.go_on.set()
     assert (await running).build_id == "b1"
+
+
+async def test_a_start_that_takes_too_long_is_given_up_before_the_next_one_begins(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(builds, "START_SECONDS", 0.05)
+    bench.provider.go_on.clear()
+    with pytest.raises(ApplicationError, match=r"scripted has not started a build within 0\.05 s") as failed:
+        await bench.start()
+    assert (failed.value.non_retryable, failed.value.next_retry_delay) == (False, timedelta(seconds=10))
+    assert (await bench.now()).waiting_on == "provider"
+
+
+async def test_a_build_that_was_not_heard_of_is_found_and_written_down(bench: Bench) -> None:
+    step = StartBuild(deployment_id=bench.deployment.id, provider="scripted", build_timeout_seconds=60)
+    assert await ActivityEnvironment().run(bench.steps.find_build, step) is None
+    bench.provider.running.add(bench.deployment.id)
+    found = await ActivityEnvironment().run(bench.steps.find_build, step)
+    assert found is not None
+    assert found.build_id == (await bench.now()).build_id == "b1"
 
 
 async def test_a_provider_that_is_not_here_is_a_plain_refusal(bench: Bench) -> None:

@@ -136,6 +136,7 @@ class HeldVercel(Held, VercelStandIn):
     def __init__(self) -> None:
         super().__init__()
         self.assigns_domains = False
+        self.finds_similar = False  # what was made before is found by looking, or not at all
 
     async def _live(self, made: VercelMade) -> None:
         stage = 3 if made.production else int(made.id.removeprefix("dpl_")) % 3
@@ -373,6 +374,8 @@ class Outcome:
     logs: list[str] = field(default_factory=list)
     waiting: int = 0
     """How many said, during an outage, that they waited for their provider."""
+    stages: set[Status] = field(default_factory=set)
+    """Those in which the outage found them."""
 
 
 async def outcome(of: Service, identities: list[str], *, seconds: float = 60) -> Outcome:
@@ -394,7 +397,7 @@ async def outage(of: Service, number: int, seconds: float, *, patience: float = 
     late = max(len(PROVIDERS), number // 5)
     early = [await of.trigger("vercel", production=True)]
     early += [await of.trigger(PROVIDERS[one % len(PROVIDERS)]) for one in range(number - late - 1)]
-    await of.become(early, _holds, patience)
+    stages = {one.status for one in await of.become(early, _holds, patience)}
     for host in of.hosts.values():
         host.goes_away()
     identities = [*early, *[await of.trigger(PROVIDERS[one % len(PROVIDERS)]) for one in range(late)]]
@@ -407,7 +410,7 @@ async def outage(of: Service, number: int, seconds: float, *, patience: float = 
     for host in of.hosts.values():
         await host.comes_back()
     found = await outcome(of, identities, seconds=patience)
-    found.waiting = len(waiting)
+    found.waiting, found.stages = len(waiting), stages
     return found
 
 

@@ -361,11 +361,15 @@ async def test_what_may_be_left_running_is_told(
 
 
 async def test_a_build_at_a_provider_has_the_whole_time_of_the_deployment(client: Client) -> None:
-    script = Script(follow=forever)
-    async with workers(client, script):
+    followed = asyncio.Event()
+
+    async def follow() -> None:
+        followed.set()
+        await forever()
+
+    async with workers(client, Script(follow=follow)):
         handle = await start(client, timeout_seconds=5000, build_timeout_seconds=60)
-        while not script.started:
-            await asyncio.sleep(0.01)
+        await followed.wait()
         await handle.cancel()
         await ended(handle)
     events = (await handle.fetch_history()).events
