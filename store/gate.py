@@ -140,9 +140,8 @@ def _over(row: Row) -> Ending | None:
     """How it ends, when it will never go."""
     if row["superseded_by"] is not None and row["lane"] == "released":
         return _ending(Status.CANCELED, ErrorCode.CANCELED, f"superseded by deployment {row['superseded_by']}")
-    matter = _matter(row)
     for word in _approvals(row):
-        if word.decision == "reject" and word.digest == matter:
+        if word.decision == "reject":  # whatever came of it since: nobody wants it
             said = f": {word.comment}" if word.comment else ""
             return _ending(Status.CANCELED, ErrorCode.CANCELED, f"rejected by {word.subject}{said}")
     if row["lane"] == "released":

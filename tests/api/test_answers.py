@@ -100,7 +100,8 @@ async def test_every_list_has_the_same_shape_and_bounds(api: Api, site: dict[str
         assert set(page) == {"items", "total", "limit", "offset", "nextCursor"}
         assert (page["limit"], page["offset"]) == (20, 0)
         assert (await api("GET", f"{address}?limit={most}&offset=10000&unknown=x")).status_code == 200
-        for query in ("limit=0", f"limit={most + 1}", "limit=1_0", "limit=", "offset=-1", "offset=10001"):
+        far = () if address.endswith("/logs") else ("offset=10001",)  # a log is read at any line
+        for query in ("limit=0", f"limit={most + 1}", "limit=1_0", "limit=", "offset=-1", *far):
             refused = await api("GET", f"{address}?{query}")
             assert refused.status_code == 422
             assert refused.json()["errors"][0]["pointer"] == f"/query/{query.split('=')[0]}"

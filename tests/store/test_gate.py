@@ -99,6 +99,7 @@ async def test_a_rejection_ends_it(guarded: Guarded) -> None:
     await guarded.rules(required_approvals=2)
     waiting = await guarded.trigger()
     await guarded.gate.decide(waiting.id, "bob", "reject", "not on a Friday")
+    await guarded.progress.pin_commit(waiting.id, "c" * 40)
     ending = (await guarded.gate.look(waiting.id)).ending
     assert ending is not None
     assert ending.failure is not None
