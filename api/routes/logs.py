@@ -82,7 +82,7 @@ async def get_logs(
     deployment_id: str,
     wanted: Wanted,
     limit: Annotated[LineLimit, HOW_MANY] = 20,
-    offset: Annotated[Offset, SKIPPED] = 0,
+    offset: Annotated[Number, SKIPPED] = 0,
     after: Annotated[Number | None, Query(description="lines after this one")] = None,
     cursor: Annotated[Number | None, Query(description="`nextCursor` of the page before; it wins over `after`")] = None,
     tail: Annotated[LineLimit | None, Query(description="the last so many; `offset` does not apply")] = None,
@@ -180,10 +180,18 @@ async def search_logs(
     project_id: str,
     wanted: Wanted,
     limit: Annotated[LineLimit, HOW_MANY] = 20,
+    offset: Annotated[Offset, SKIPPED] = 0,
     context: Annotated[Context, Query(description="lines before and after each")] = 0,
     cursor: Annotated[SearchCursor | None, Query(description="`nextCursor` of the page before")] = None,
 ) -> Response:
     project_id = (await reach.project(services, caller, project_id)).id
-    found, next_cursor = await services.logs.search(project_id, wanted, limit=limit, cursor=cursor, context=context)
-    page = Page[LogMatch](items=found, total=None, limit=limit, offset=0, next_cursor=next_cursor)
+    search = services.logs.search
+    left, over = (0 if cursor is not None else offset), False
+    while left and not over:
+        skipped, cursor = await search(project_id, wanted, limit=min(left, _MOST), cursor=cursor)
+        left, over = left - len(skipped), cursor is None
+    found, next_cursor = (
+        ([], None) if over else await search(project_id, wanted, limit=limit, cursor=cursor, context=context)
+    )
+    page = Page[LogMatch](items=found, total=None, limit=limit, offset=offset, next_cursor=next_cursor)
     return page_answer(request, page)

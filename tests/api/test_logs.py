@@ -171,3 +171,10 @@ async def test_nobody_searches_what_is_out_of_reach(api: Api, deployment_id: str
     assert (await api("GET", "/v1/projects/nobody/logs/search?q=line")).status_code == 404
     stranger = await api.token("read", projects=["other"])
     assert (await api("GET", "/v1/projects/site/logs/search?q=line", token=stranger)).status_code == 404
+
+
+async def test_a_search_skips_as_many_as_it_is_told(api: Api, deployment_id: str) -> None:
+    address = "/v1/projects/site/logs/search?q=line"
+    everything = await numbers(api, f"{address}&limit=100")
+    assert await numbers(api, f"{address}&offset=3&limit=2") == everything[3:5]
+    assert await numbers(api, f"{address}&offset={len(everything)}") == []
