@@ -52,6 +52,7 @@ from store.outbox import Outbox
 from store.progress import ProgressStore
 from store.pushes import PushStore
 from store.seal import Sealer
+from store.webhook_intake import WAKE
 from store.webhooks import WebhookStore
 from workflows.control import DeploymentWorkflows, connect
 from workflows.deployment import DeploymentWorkflow
@@ -211,7 +212,7 @@ async def _workers(
         task_queue = own_queue(settings.data_dir)
         internal = internal_provider(settings, task_queue)
         listener = await parts.enter_async_context(Listener(settings.database_url.get_secret_value()))
-        hosted = hosted_providers(settings, lambda deployment_id: listener.watch(f"webhook:{deployment_id}"), internal)
+        hosted = hosted_providers(settings, lambda deployment_id: listener.watch(WAKE.format(deployment_id)), internal)
         for provider in hosted:
             parts.push_async_callback(provider.close)
         built_in = {provider.name: provider for provider in (internal, *hosted)}
