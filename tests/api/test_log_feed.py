@@ -162,30 +162,39 @@ async def test_viewers_that_drop_off_and_resume_anywhere_read_every_line_once(
 ) -> None:
     lines, drops = 3000, 100
     dice = random.Random(7)
+    reached = [0, 0, 0]
 
     async def grow() -> None:
+        """Never much further than the first of the viewers is."""
         first = 1
+
+        async def one_is_near() -> bool:
+            return first <= max(reached) + 100
+
         while first <= lines:
+            await eventually(one_is_near)
             last = min(lines, first + dice.choice((0, 3, 40, 250)))
             await build.write(first, last)
             first = last + 1
         await build.end()
 
-    async def view(processes: list[Api]) -> list[int]:
+    async def view(number: int, processes: list[Api]) -> list[int]:
         met: list[int] = []
-        for _ in range(drops):
+        for left in range(drops, 0, -1):
             reader = dial(dice.choice(processes), build.address, resume=met[-1:])
-            stay = dice.randint(1, 2 * lines // drops)
-            while len(reader.ids()) < stay and await reader.more():
-                pass
+            stay = min(dice.randint(1, 2 * lines // drops), lines - len(met) - left)
+            while len(reader.ids()) < stay:
+                assert await reader.more()
             met += reader.ids()[:stay]
+            reached[number] = met[-1]
             reader.leave_at_once()
+        reached[number] = lines
         last = dial(dice.choice(processes), build.address, resume=met[-1:])
         await last.until(b"event: end")
         return met + last.ids()
 
     async with served(database_url) as second, served(database_url) as third:
-        viewers = [asyncio.create_task(view([live, second, third])) for _ in range(3)]
+        viewers = [asyncio.create_task(view(number, [live, second, third])) for number in range(3)]
         await grow()
         for met in await asyncio.gather(*viewers):
             assert met == list(range(1, lines + 1))
