@@ -179,7 +179,7 @@ ORDINARY = [
     *("127.0.0.1", "0.0.0.0", "10.0.0.1", "1.2.3.4", "v18.17.0", "100000", "86400", "20240131", "2024-01-31"),
     *("aaaaaaaa", "--------", "= = = =", "******", "true", "false", "enabled", "node_modules", "package.json"),
     *("/usr/local/bin", "/usr/local/bin:/usr/bin:/bin", "./dist/assets", "~/.config", "C:\\Windows\\System"),
-    *("https://example.com", "https://registry.npmjs.org/", "us-east-1", "1,234,567", "12:30:59"),
+    *("https://example.com", "https://packages.example.org/", "us-east-1", "1,234,567", "12:30:59"),
 ]
 SHORT = ["", "a", "on", "yes", "npm", "info", "test", "build", "error", "12345", "é😀é", " abc \n", "1.0.0", "/tmp"]
 
