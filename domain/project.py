@@ -1,12 +1,13 @@
 """A project: what is deployed, by which provider, with which defaults; and its environments, where it goes."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, StringConstraints
 
 from domain.configuration import ConfigurationChange
 from domain.deployment import Concurrency, ProjectId, ProviderName
 from domain.protection import Protection
+from domain.source import GIT_TOKEN, split_credentials
 from domain.wire import Request, Timestamp, Wire
 
 EnvironmentType = Literal["production", "staging", "preview", "development"]
@@ -93,6 +94,21 @@ class UpdateProjectRequest(Request):
         default=None, description="with supersede: the newest also ends the one that runs"
     )
     push_rules: PushRules | None = Field(default=None, description="all of them; [] takes them away")
+
+
+AnyRequest = TypeVar("AnyRequest", CreateProjectRequest, UpdateProjectRequest)
+
+
+def without_credentials(request: AnyRequest) -> AnyRequest:
+    """User and password of the repository's address become its secret: an address is shown, a secret never."""
+    bare, credentials = split_credentials(request.repository_url or "")
+    if credentials is None:
+        return request
+    change = request.configuration or ConfigurationChange()
+    secrets = {GIT_TOKEN: credentials, **(change.secrets or {})}
+    # Named as said: what is not set stays as it is.
+    configuration = change.model_copy(update={"secrets": secrets})
+    return request.model_copy(update={"repository_url": bare, "configuration": configuration})
 
 
 class CreateEnvironmentRequest(Request):

@@ -5,13 +5,16 @@ Sources: git-check-ref-format(1) for refs, gitprotocol documentation and git's `
 
 import re
 from fnmatch import fnmatchcase
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from domain.errors import DeploymentError, ErrorCode
 
 MAX_REF = 255
 SCHEMES = ("https", "http", "ssh", "git")
 """Protocols that fetch from another host and run no helper of the caller's choosing. `file` and `ext` are not here."""
+
+GIT_TOKEN = "GIT_TOKEN"  # noqa: S105  # the name of a secret
+"""What git shows to the repository's server: a token, or `user:password`."""
 
 _PORTS = {"https": 443, "http": 80, "ssh": 22, "git": 9418}
 _REF_REFUSED = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|\.lock(/|$)|\.$|/$|^/|^\.|^-|^@$")
@@ -56,6 +59,16 @@ def check_repository_url(url: str) -> str:
         f"{url[:80]!r} is not a repository address: accepted are {accepted} and user@host:path",
         fields=[("/repositoryUrl", "not an address that git may fetch from")],
     )
+
+
+def split_credentials(url: str) -> tuple[str, str | None]:
+    """An http address without user and password, and these as `user:password`; others as they are (ssh needs its
+    user)."""
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or "@" not in parts.netloc:
+        return url, None
+    bare = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    return bare, f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
 
 
 def repository_key(url: str) -> str | None:

@@ -21,6 +21,7 @@ from domain.project import (
     PushRule,
     UpdateEnvironmentRequest,
     UpdateProjectRequest,
+    without_credentials,
 )
 from domain.source import repository_key
 from domain.token import EVERY_PROJECT
@@ -51,6 +52,8 @@ class ProjectStore:
         Raises:
             DeploymentError: conflict, when the id is taken.
         """
+
+        request = without_credentials(request)
 
         async def make() -> Project:
             row = await _insert(
@@ -89,6 +92,7 @@ class ProjectStore:
         Raises:
             DeploymentError: project-not-found, precondition-failed.
         """
+        change = without_credentials(change)
         async with self._database.transaction() as connection:
             row = await project_row(connection, project_id, lock=True)
             _check_version(row, version)

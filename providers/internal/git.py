@@ -12,15 +12,14 @@ import re
 from dataclasses import dataclass
 from ipaddress import IPv6Address
 from pathlib import Path
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import urlsplit
 
 from domain.deployment import Repository
 from domain.errors import DeploymentError, ErrorCode
-from domain.source import check_repository_url, check_source_ref, is_commit
+from domain.source import GIT_TOKEN, check_repository_url, check_source_ref, is_commit, split_credentials
 from providers.addresses import check_host
 from providers.internal.steps import Steps
 
-TOKEN = "GIT_TOKEN"  # noqa: S105  # the name of a secret
 """A secret of this name is shown to the repository's server over https, and to nobody else."""
 
 _PORTS = {"http": 80, "https": 443, "ssh": 22, "git": 9418}
@@ -193,8 +192,8 @@ def remote_of(url: str, secrets: dict[str, str], *, allow_private_addresses: boo
     """
     parts = urlsplit(_with_scheme(check_repository_url(url)))
     settings = dict(_SETTINGS)
-    bare = without_credentials(url)
-    authorization = _authorization(parts, secrets)
+    bare, credentials = split_credentials(url)
+    authorization = _authorization(parts.scheme, credentials, secrets.get(GIT_TOKEN))
     if authorization:
         settings[f"http.{bare}.extraHeader"] = f"Authorization: Basic {authorization}"
     ssh = _SSH
@@ -209,12 +208,6 @@ def remote_of(url: str, secrets: dict[str, str], *, allow_private_addresses: boo
     return Remote(bare, {**_ENVIRONMENT, "GIT_SSH_COMMAND": ssh, **_as_environment(settings)})
 
 
-def without_credentials(url: str) -> str:
-    """An http address without user and password; others as they are (ssh needs its user)."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl() if parts.scheme in {"http", "https"} else url
-
-
 def _with_scheme(url: str) -> str:
     """`user@host:path`, as ssh writes it, as an address."""
     if "://" in url:
@@ -223,14 +216,14 @@ def _with_scheme(url: str) -> str:
     return f"ssh://{host}/{path.lstrip('/')}"
 
 
-def _authorization(parts: SplitResult, secrets: dict[str, str]) -> str | None:
-    """The user and password of the address, else the token; base64."""
-    if parts.scheme not in {"http", "https"}:
-        return None
-    pair = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}" if parts.username else None
-    if pair is None and parts.scheme == "https" and secrets.get(TOKEN):
-        pair = f"x-access-token:{secrets[TOKEN]}"
-    return base64.b64encode(pair.encode()).decode() if pair else None
+def _authorization(scheme: str, credentials: str | None, token: str | None) -> str | None:
+    """The user and password of the address, else the token; base64. A bare token is not sent in the clear."""
+    if token and ":" in token:
+        credentials = credentials or token
+    elif token and scheme == "https":
+        credentials = credentials or f"x-access-token:{token}"
+    named = credentials and scheme in {"http", "https"}
+    return base64.b64encode(credentials.encode()).decode() if credentials and named else None
 
 
 def _as_environment(settings: dict[str, str]) -> dict[str, str]:

@@ -19,13 +19,13 @@ from domain.configuration import outside
 from domain.errors import RETRYABLE, DeploymentError, ErrorCode
 from domain.log import LogLine
 from domain.result import BuildReport
-from domain.source import check_repository_url, check_source_ref
+from domain.source import check_repository_url, check_source_ref, split_credentials
 from providers.base import FINAL_STAGES, Build, BuildNews, BuildRequest, Capability, Provider, Publication
 from providers.internal.builds import BuildDirectory, Instructions, safe_name
 from providers.internal.deaths import gone, kill_supervisor, settle
 from providers.internal.edge import Edge
 from providers.internal.follow import Follower
-from providers.internal.git import remote_of, without_credentials
+from providers.internal.git import remote_of
 from providers.internal.limits import Limits, Retention
 from providers.internal.refs import commit_of
 from providers.internal.releases import Releases
@@ -79,7 +79,7 @@ class Internal(Provider):
         self._check(request)
         directory = self._directory(request.deployment_id)
         kept = request.model_copy(
-            update={"secrets": {}, "repository_url": without_credentials(request.repository_url or "")}
+            update={"secrets": {}, "repository_url": split_credentials(request.repository_url or "")[0]}
         )
         await asyncio.to_thread(directory.create, kept)
         if directory.state() is None:

@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 
 from domain.deployment import Repository
+from domain.source import GIT_TOKEN
 from providers.internal.builds import Instructions
-from providers.internal.git import TOKEN
 from providers.internal.plan import Toolbox
 from providers.internal.source import Source
 
@@ -37,7 +37,7 @@ def build_variables(
     """The configuration's own win; GIT_TOKEN was for the repository's server."""
     request, cache = instructions.request, instructions.cache
     modules = dict.fromkeys(str(place / "node_modules" / ".bin") for place in (source.root, source.top))
-    secrets = {name: value for name, value in request.secrets.items() if name != TOKEN}
+    secrets = {name: value for name, value in request.secrets.items() if name != GIT_TOKEN}
     return {
         "PATH": os.pathsep.join([*modules, tools.path]),
         "CI": "true",

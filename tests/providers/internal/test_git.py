@@ -9,8 +9,9 @@ import pytest
 
 from domain.errors import DeploymentError, ErrorCode
 from domain.result import Failure
+from domain.source import split_credentials
 from providers.base import BuildNews
-from providers.internal.git import remote_of, without_credentials
+from providers.internal.git import remote_of
 from providers.internal.provider import Internal
 from tests.providers.conftest import MakeInternal, MakeRepository, build, build_request
 from tests.providers.git_server import GitServer, Repository
@@ -168,6 +169,16 @@ async def test_credentials_of_the_address_are_shown_to_its_server_alone(
     assert shown == {"Basic " + base64.b64encode(b"ada:p@ss").decode()}
 
 
+async def test_a_user_and_password_may_be_the_secret(
+    internal: Internal, source: Repository, git_server: GitServer
+) -> None:
+    _, last, _ = await build(internal, build_request(source.url, secrets={"GIT_TOKEN": "ada:p@ss"}))
+
+    shown = {given for path, given in git_server.requests if source.path.name in path}
+    assert last.stage == "built"
+    assert shown == {"Basic " + base64.b64encode(b"ada:p@ss").decode()}
+
+
 async def test_a_token_is_not_shown_over_plain_http(
     internal: Internal, source: Repository, git_server: GitServer
 ) -> None:
@@ -301,5 +312,5 @@ async def test_hooks_and_filters_of_a_repository_do_not_run(
 
 
 def test_an_address_without_credentials_keeps_the_rest() -> None:
-    assert without_credentials("https://ada:secret@host:8443/a?b") == "https://host:8443/a?b"
-    assert without_credentials("git@host:a/b") == "git@host:a/b"
+    assert split_credentials("https://ada:se%2Fcret@host:8443/a?b") == ("https://host:8443/a?b", "ada:se/cret")
+    assert split_credentials("git@host:a/b") == ("git@host:a/b", None)
