@@ -156,6 +156,12 @@ def hosted_providers(settings: Settings, watch: Watch, internal: Internal) -> li
     ]
 
 
+def _tokens(settings: Settings) -> list[str]:
+    """The operator's own at the providers: an answer of theirs could repeat one into a log."""
+    tokens = (settings.vercel_token, settings.netlify_token, settings.github_token)
+    return [token.get_secret_value() for token in tokens if token]
+
+
 def _text(secret: SecretStr | None) -> str | None:
     return secret.get_secret_value() if secret is not None else None
 
@@ -217,7 +223,7 @@ async def _workers(
             parts.push_async_callback(provider.close)
         built_in = {provider.name: provider for provider in (internal, *hosted)}
         providers: Mapping[str, Provider] = {**built_in, **registry.plugin_instances()}
-        builds = BuildActivities(providers, progress, logs)
+        builds = BuildActivities(providers, progress, logs, _tokens(settings))
         workers += build_workers(client, task_queue, builds, MaintenanceActivities(providers))
         await schedule_clean_up(client, task_queue)
         await parts.enter_async_context(_running(_keep_sites(internal)))

@@ -6,7 +6,7 @@ that what is known and what is recorded commit together and a workflow's history
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -42,10 +42,18 @@ _AWAY = frozenset({ErrorCode.PROVIDER_ERROR, ErrorCode.RATE_LIMITED, ErrorCode.U
 
 
 class BuildActivities:
-    def __init__(self, providers: Mapping[str, Provider], progress: "ProgressStore", logs: "LogStore") -> None:
+    def __init__(
+        self,
+        providers: Mapping[str, Provider],
+        progress: "ProgressStore",
+        logs: "LogStore",
+        hidden: Iterable[str] = (),
+    ) -> None:
+        """`hidden` are credentials of the service itself: no log shows them."""
         self._providers = providers
         self._progress = progress
         self._logs = logs
+        self._hidden = [*hidden]
 
     @activity.defn
     @beating
@@ -187,7 +195,7 @@ class BuildActivities:
         return await self._progress.build_request(step.build.deployment_id, timeout)
 
     def _pump(self, request: BuildRequest) -> LogPump:
-        return LogPump(self._logs, request.deployment_id, request.secrets.values())
+        return LogPump(self._logs, request.deployment_id, [*request.secrets.values(), *self._hidden])
 
     async def _follow(self, step: BuildStep, request: BuildRequest) -> BuildOutcome:
         provider = self._provider(step.provider)
