@@ -36,6 +36,9 @@ SEARCH_ATTRIBUTES = ("HeadwayProject", "HeadwayEnvironment", "HeadwayProvider", 
 ATTEMPTS = 5
 """Starts of a part that has never been ready until it is given up: a stack killed just now may still hold its files."""
 READY_SECONDS = 60
+CHECK_SECONDS = 15
+MISSES = 4
+"""Checks in a row that a part leaves unanswered until it is taken for hung, ended and started again."""
 ARCHIVE = "archive"
 MAX_LOG_BYTES = 10 * 1024 * 1024
 _PR_SET_PDEATHSIG = 1
@@ -52,12 +55,16 @@ class StackError(Exception):
 
 @dataclass(frozen=True)
 class Part:
-    """`ready` is asked until it says so. Without a parent it gets `orphan_signal`."""
+    """`ready` is asked until it says so; from then on `alive`, where being ready takes other parts, too.
+
+    Without a parent it gets `orphan_signal`.
+    """
 
     name: str
     argv: list[str]
     ready: Callable[[], Awaitable[bool]]
     after: tuple[str, ...] = ()
+    alive: Callable[[], Awaitable[bool]] | None = None
     prepare: Callable[[], Awaitable[None]] | None = None
     env: dict[str, str] = field(default_factory=dict)
     user: str | None = None
@@ -195,7 +202,7 @@ class Keeper:
                 self.ready.set()
                 self.answers = True
                 self._changed(self)
-                await process.wait()
+                await self._ends(process)
             elif not self.ready.is_set() and attempt == ATTEMPTS:
                 raise StackError(f"{self.part.name} does not start; the end of {self.log}:\n{self._last_lines()}")
             pause = 0.2 if time.monotonic() - began > 5 else min(pause * 2, 5)
@@ -232,6 +239,21 @@ class Keeper:
             process.kill()
             await process.wait()
         return process.returncode is None
+
+    async def _ends(self, process: asyncio.subprocess.Process) -> None:
+        """Returns when it has ended; one that hangs is killed."""
+        ended = asyncio.create_task(process.wait())
+        misses = 0
+        while not (await asyncio.wait([ended], timeout=CHECK_SECONDS))[0]:
+            misses = 0 if await self._is_alive() else misses + 1
+            if misses == MISSES:
+                process.kill()
+
+    async def _is_alive(self) -> bool:
+        try:
+            return await asyncio.wait_for((self.part.alive or self.part.ready)(), CHECK_SECONDS)
+        except TimeoutError:
+            return False
 
     def _last_lines(self) -> str:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
@@ -340,6 +362,7 @@ class Stack:
                 "postgres",
                 postgres.argv(),
                 ready=postgres.ready,
+                alive=postgres.alive,
                 prepare=postgres.prepare,
                 user=postgres.user,
                 stop_signal=signal.SIGINT,
@@ -349,6 +372,7 @@ class Stack:
                 "temporal",
                 self._temporal_argv(),
                 ready=self._temporal_ready,
+                alive=self._temporal_alive,
                 env={"TEMPORAL_VERSION_CHECK_DISABLED": "1"},
             ),
             Part(
@@ -364,6 +388,7 @@ class Stack:
                 [*python, "worker"],
                 # Its page is there before it has connected; it works once it asks for work.
                 ready=lambda: _answers(f"http://127.0.0.1:{ports.worker_metrics}/metrics", "temporal_num_pollers"),
+                alive=lambda: _answers(f"http://127.0.0.1:{ports.worker_metrics}/metrics"),
                 after=("postgres", "temporal", "edge"),
                 env=service,
             ),
@@ -371,6 +396,7 @@ class Stack:
                 "api",
                 [*python, "uvicorn", "api.app:from_environment", "--factory", "--app-dir", str(ROOT), *listen, *quiet],
                 ready=lambda: _answers(f"http://127.0.0.1:{ports.api}/readyz"),
+                alive=lambda: _answers(f"http://127.0.0.1:{ports.api}/healthz"),
                 after=("postgres", "temporal"),
                 env=service,
             ),
@@ -422,16 +448,22 @@ class Stack:
 
     async def _temporal_ready(self) -> bool:
         """Whether it knows our retention and search attributes, which its own flags set for a new file alone."""
-        operator = [executable("temporal"), "operator"]
-        where = ["--namespace", "default", "--address", f"127.0.0.1:{self._ports.temporal}"]
-        alone = ["--disable-config-file", "--disable-config-env", "--command-timeout", "5s"]
-        if not await _succeeds(*operator, "namespace", "update", "--retention", "30d", *where, *alone):
+        namespace = ["--namespace", "default"]
+        if not await self._operator("namespace", "update", "--retention", "30d", *namespace):
             return False
         for name in SEARCH_ATTRIBUTES:  # one by one: of several in one call, only one is made
             create = ["search-attribute", "create", "--type", "Keyword", "--name", name]
-            if not await _succeeds(*operator, *create, *where, *alone):
+            if not await self._operator(*create, *namespace):
                 return False
         return True
+
+    async def _temporal_alive(self) -> bool:
+        return await self._operator("cluster", "health")
+
+    async def _operator(self, *command: str) -> bool:
+        where = ["--address", f"127.0.0.1:{self._ports.temporal}"]
+        alone = ["--disable-config-file", "--disable-config-env", "--command-timeout", "5s"]
+        return await _succeeds(executable("temporal"), "operator", *command, *where, *alone)
 
 
 @contextlib.asynccontextmanager

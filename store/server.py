@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
+from psycopg.pq import PGconn, Ping
 
 _PROGRAMS = "pginstall/bin"
 _USER_NAMESPACE = ("unshare", "--user", "--map-user=1000", "--")
@@ -98,6 +99,11 @@ class LocalPostgres:
         except psycopg.OperationalError:
             return False
         return True
+
+    async def alive(self) -> bool:
+        """Whether it reacts; one that recovers, and takes nobody in yet, does."""
+        asked = f"{self.url('postgres')}?connect_timeout=5"
+        return await asyncio.to_thread(PGconn.ping, asked.encode()) in {Ping.OK, Ping.REJECT}
 
 
 def database_url(password: str, port: int, database: str) -> str:

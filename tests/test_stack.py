@@ -16,6 +16,9 @@ import httpx
 import psycopg
 import pytest
 
+import stack
+from tests.servers import eventually
+
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = {"postgres", "temporal", "edge", "api", "worker"}
 
@@ -149,6 +152,33 @@ def test_a_killed_part_comes_back_at_the_same_address(local: Up, part: str) -> N
 
     wait_for(answers)
     assert {**local.said, "pids": None} == {**before, "pids": None}
+
+
+async def test_a_part_that_hangs_is_started_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stack, "CHECK_SECONDS", 0.5)
+    (tmp_path / "logs").mkdir()
+    port = stack.free_port()
+
+    async def answers() -> bool:
+        async with httpx.AsyncClient(timeout=0.4) as client:
+            try:
+                return (await client.get(f"http://127.0.0.1:{port}/")).is_success
+            except httpx.TransportError:
+                return False
+
+    argv = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", str(port)]
+    keeper = stack.Keeper(stack.Part("web", argv, ready=answers), tmp_path, [], lambda _: None)
+    await keeper.becomes_ready()
+    assert keeper.process is not None
+    hung = keeper.process
+    hung.send_signal(signal.SIGSTOP)
+    await eventually(lambda: _true(hung.returncode == -signal.SIGKILL))
+    await eventually(answers)
+    await keeper.stop()
+
+
+async def _true(condition: bool) -> bool:
+    return condition
 
 
 def test_a_second_stack_on_the_same_directory_is_refused(local: Up) -> None:
