@@ -50,6 +50,10 @@ ROUTERS = (
 )
 ROUTES = [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
 
+DATABASE_SECONDS = 20
+"""What one piece of a request's work may take there: longer than any that the database does, short of a caller's
+patience."""
+
 VERSION = "1.0.0"
 """Of what is on the wire, not of the package."""
 
@@ -110,7 +114,7 @@ def create_app(settings: Settings) -> FastAPI:
 
 def _services(settings: Settings) -> Services:
     url = settings.database_url.get_secret_value()
-    database = Database(url, settings.database_pool_size)
+    database = Database(url, settings.database_pool_size, DATABASE_SECONDS)
     sealer = Sealer(settings.secret_keys.get_secret_value())
     archive = LogArchive(settings.log_archive, **settings.log_archive_access) if settings.log_archive else None
     limiter = TriggerLimiter(database, settings.trigger_limit)

@@ -59,7 +59,7 @@ class AuditReader:
 
     async def verify(self, chains: Collection[str | None] | None, anchors: Iterable[AuditAnchor] = ()) -> AuditReport:
         """Every entry of these chains, by their projects; None: of all chains there are."""
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(patient=True) as connection:
             await execute(connection, "set transaction isolation level repeatable read, read only")
             check = _Check(await _heads(connection, chains), list(anchors))
             async for row in _stored(connection, chains):

@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 import psycopg
+from psycopg.errors import ReadOnlySqlTransaction
 from psycopg.rows import DictRow, dict_row
 from psycopg.types.json import set_json_dumps, set_json_loads
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
@@ -24,6 +25,8 @@ CHANNEL = "headway"
 _MIGRATION_LOCK = 4_839_201_177  # any number that nobody else in this database locks
 _RETRY_AFTER_SECONDS = 2
 _PAUSE_SECONDS = 0.2
+_CUT_OFF = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 15_000}
+"""A connection that was cut on the way, without a word, is given up after 25 s; libpq's names and units."""
 
 set_json_dumps(lambda document: orjson.dumps(document, option=orjson.OPT_NON_STR_KEYS))
 set_json_loads(orjson.loads)
@@ -32,8 +35,10 @@ set_json_loads(orjson.loads)
 class Database:
     """A pool of connections. Use as an async context manager, or `open` and `close` it."""
 
-    def __init__(self, url: str, pool_size: int = 10) -> None:
+    def __init__(self, url: str, pool_size: int = 10, patience_seconds: float | None = None) -> None:
+        """`patience_seconds` is what a piece of work may take until the database is taken for away; None: any time."""
         self.url = url
+        self._patience = patience_seconds
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             url,
             min_size=1,
@@ -44,6 +49,7 @@ class Database:
             kwargs={
                 "row_factory": dict_row,
                 "connect_timeout": 5,
+                **_CUT_OFF,
                 "application_name": "headway",
                 "autocommit": True,  # a transaction is begun where one is asked for
             },
@@ -64,26 +70,37 @@ class Database:
         await self.close()
 
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Connection]:
+    async def connection(self, *, patient: bool = False) -> AsyncIterator[Connection]:
         """A connection on which each statement is a transaction of its own, without the way to and fro of both ends.
 
+        `patient` is for what may take long.
+
         Raises:
-            DeploymentError: unavailable, when the database is out of reach or ends the connection.
+            DeploymentError: unavailable, when the database is out of reach, full or read-only, or does not answer.
         """
         try:
-            async with self._pool.connection() as connection:
-                yield connection
-        except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
+            async with asyncio.timeout(None if patient else self._patience) as limit:
+                async with self._pool.connection() as connection:
+                    try:
+                        yield connection
+                    except ReadOnlySqlTransaction:
+                        await connection.close()  # after a fail-over the next one leads to the new primary
+                        raise
+        except (psycopg.OperationalError, psycopg.InterfaceError, ReadOnlySqlTransaction, PoolTimeout) as error:
             raise unavailable(error) from error
+        except TimeoutError as error:
+            if limit.expired():
+                raise unavailable(error) from error
+            raise
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Connection]:
+    async def transaction(self, *, patient: bool = False) -> AsyncIterator[Connection]:
         """One transaction: committed at the end of the block, rolled back when it raises.
 
         Raises:
             DeploymentError: unavailable, as above.
         """
-        async with self.connection() as connection, connection.transaction():
+        async with self.connection(patient=patient) as connection, connection.transaction():
             yield connection
 
     async def fetch_one(self, statement: str, parameters: dict[str, Any] | None = None) -> Row | None:
@@ -102,7 +119,7 @@ class Database:
 def unavailable(error: Exception) -> DeploymentError:
     return DeploymentError(
         ErrorCode.UNAVAILABLE,
-        f"the database is out of reach ({type(error).__name__}); nothing was changed, try again",
+        f"the database is out of reach ({type(error).__name__}); try again, with the same Idempotency-Key",
         retry_after_seconds=_RETRY_AFTER_SECONDS,
     )
 
