@@ -16,6 +16,7 @@ from client.command import Json, calling, console, errors, request
 from domain.configuration import ConfigurationChange
 from domain.errors import DeploymentError, ErrorCode
 from domain.project import Environment, Project, UpdateEnvironmentRequest, UpdateProjectRequest
+from domain.secret import document
 
 secrets_app = typer.Typer(help="Secrets: set, and never read again.", no_args_is_help=True)
 
@@ -49,13 +50,12 @@ def unset_secret(project: ProjectOption, name: NameArgument, env: EnvOption = No
 
 @secrets_app.command("list")
 def list_secrets(project: ProjectOption, env: EnvOption = None, as_json: Json = False) -> None:
-    """The names of the secrets that are set here."""
-    names = sorted(calling(lambda client: _holder(client, project, env)).configuration.get("secrets", {}))
+    """The names of the secrets that are set here, with their versions."""
+    found = calling(lambda client: _holder(client, project, env)).secret_versions
     if as_json:
-        sys.stdout.write(json.dumps(names) + "\n")
-        return
-    for name in names:
-        console.print(show.plain(name))
+        sys.stdout.write(json.dumps(document(found)) + "\n")
+    elif found:
+        show.show_secrets(console, found)
 
 
 async def _change(client: DeploymentsClient, project: str, env: str | None, secrets: dict[str, str | None]) -> None:

@@ -4,7 +4,7 @@ Rule: what comes from outside (messages, names, log lines) is printed as text: n
 control sequence.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from rich.console import Console
 from rich.table import Table
@@ -14,6 +14,7 @@ from domain import log_text
 from domain.audit import AuditEntry
 from domain.deployment import Deployment
 from domain.project import Environment, Project
+from domain.secret import SecretVersion
 from domain.states import Status
 from domain.token import Token
 
@@ -105,6 +106,19 @@ def show_environments(console: Console, environments: Iterable[Environment]) -> 
     _show_table(console, ("environment", "name", "type", ""), rows)
 
 
+def show_secrets(console: Console, versions: Mapping[str, SecretVersion]) -> None:
+    rows = (
+        (
+            plain(name),
+            plain(f"v{one.version}"),
+            plain("" if one.updated_at is None else one.updated_at.strftime("%Y-%m-%d %H:%M:%S")),
+            plain(one.updated_by or ""),
+        )
+        for name, one in versions.items()
+    )
+    _show_table(console, ("secret", "version", "set at", "by"), rows)
+
+
 def show_audit(console: Console, entries: Iterable[AuditEntry]) -> None:
     rows = (
         (
@@ -138,7 +152,9 @@ def _show_table(console: Console, heads: tuple[str, ...], rows: Iterable[tuple[T
     table = Table(box=None, header_style="dim", pad_edge=False)
     for number, head in enumerate(heads):
         # The first column is what one copies: it is never cut.
-        table.add_column(head, no_wrap=True, min_width=36 if number == 0 and head not in {"project", "at"} else None)
+        table.add_column(
+            head, no_wrap=True, min_width=36 if number == 0 and head not in {"project", "at", "secret"} else None
+        )
     for row in rows:
         table.add_row(*row)
     console.print(table)

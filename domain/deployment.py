@@ -7,6 +7,7 @@ from pydantic import Field, StringConstraints
 from domain.configuration import ConfigurationChange, DeploymentConfiguration
 from domain.protection import Approval
 from domain.result import Failure
+from domain.secret import SecretUse
 from domain.states import TERMINAL, Status
 from domain.wire import Request, Timestamp, Wire
 
@@ -89,6 +90,7 @@ class Deployment(Wire):
     metadata: DeploymentMetadata
     configuration: DeploymentConfiguration
     configuration_digest: str
+    secret_versions: dict[str, SecretUse] = Field(default_factory=dict, description="of the secrets it runs with")
     created_at: Timestamp
     updated_at: Timestamp
     version: int = Field(description="counts every change; what the ETag says")
@@ -142,7 +144,7 @@ class RollbackRequest(Request):
 
 
 class Change(Wire):
-    """One thing that a rollback would change; values of secrets are not shown."""
+    """One thing that a rollback would change; of a secret its version, never its value."""
 
     path: str = Field(description="such as commitSha or configuration.environmentVariables.API_URL")
     before: str | None

@@ -7,6 +7,7 @@ from pydantic import Field, StringConstraints
 from domain.configuration import ConfigurationChange
 from domain.deployment import Concurrency, ProjectId, ProviderName
 from domain.protection import Protection
+from domain.secret import SecretVersion
 from domain.source import GIT_TOKEN, split_credentials
 from domain.wire import Request, Timestamp, Wire
 
@@ -40,6 +41,7 @@ class Project(Wire):
     configuration: dict[str, Any] = Field(
         default_factory=dict, description="the part of a configuration that is set here"
     )
+    secret_versions: dict[str, SecretVersion] = Field(default_factory=dict, description="of the secrets set here")
     concurrency: Concurrency = "reject"
     cancel_running: bool = False
     push_rules: list[PushRule] = Field(default_factory=list)
@@ -59,6 +61,7 @@ class Environment(Wire):
     configuration: dict[str, Any] = Field(
         default_factory=dict, description="the part of a configuration that is set here"
     )
+    secret_versions: dict[str, SecretVersion] = Field(default_factory=dict, description="of the secrets set here")
     is_default: bool
     concurrency: Concurrency | None = Field(default=None, description="null: the project's")
     cancel_running: bool | None = Field(default=None, description="null: the project's")

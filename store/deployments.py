@@ -25,6 +25,7 @@ from domain.ids import uuid7
 from domain.ordinary import unmasked_warnings
 from domain.page import Page, PageRequest
 from domain.result import DeploymentResult
+from domain.secret import SecretUse, document, uses
 from domain.source import check_source_ref, is_commit
 from domain.states import ACTIVE, TERMINAL, Status
 from store import audit, gate, lanes, rollbacks
@@ -32,7 +33,7 @@ from store.database import Connection, Database, Row, execute
 from store.idempotency import IdempotentRequest, Outcome, once
 from store.limits import TriggerLimiter
 from store.paging import fetch_page
-from store.projects import as_uuid, environment_row, opened_secrets, project_row, sealed_secrets
+from store.projects import as_uuid, environment_row, opened_secrets, project_row, sealed_secrets, secret_counts
 from store.rows import POSITION, change, configuration_of, deployment_of, deployment_row, write_event
 from store.seal import Sealer
 from store.tables import DeploymentRow
@@ -81,13 +82,16 @@ class DeploymentStore:
         environment = await self._environment(connection, request)
         change = request.configuration or ConfigurationChange()
         layer = merge(project["configuration"], environment["configuration"], change.layer())
-        secrets = merge(
-            opened_secrets(project, self._sealer, f"project {project['id']}"),
-            opened_secrets(environment, self._sealer, f"environment {environment['id']}"),
-            change.secret_layer(),
-        )
+        shared = opened_secrets(project, self._sealer, f"project {project['id']}")
+        own = opened_secrets(environment, self._sealer, f"environment {environment['id']}")
+        secrets = merge(shared, own, change.secret_layer())
+        used = {
+            **uses("project", secret_counts(project, shared)),
+            **uses("environment", secret_counts(environment, own)),
+            **_of_request(change),
+        }
         columns = self._columns(project, environment, request.source_ref, layer, secrets, trigger=trigger)
-        columns |= {"triggered_by": actor, "message": request.message}
+        columns |= {"triggered_by": actor, "message": request.message, "secret_versions": _versions(secrets, used)}
         if commit is not None:
             columns["commit_sha"] = commit
         return await self._insert(connection, columns, project, environment, request)
@@ -276,6 +280,7 @@ class DeploymentStore:
             "metadata": Jsonb(known.model_dump(mode="json", by_alias=True)),
             "commit_sha": before.commit_sha,
             "restores": target["restores"] or target["id"],
+            "secret_versions": Jsonb(target["secret_versions"]),
         }
 
     def _repeat(self, parent: Row, request: RetryRequest) -> dict[str, Any]:
@@ -294,6 +299,7 @@ class DeploymentStore:
             }
         )
         columns["metadata"] = Jsonb(metadata.model_dump(mode="json", by_alias=True))
+        columns["secret_versions"] = _versions(secrets, {**before.secret_versions, **_of_request(change)})
         if request.source_ref is None:
             columns["commit_sha"] = before.commit_sha
         return columns
@@ -404,6 +410,15 @@ def _chosen(project_id: str, options: ListDeploymentsOptions) -> Select[Any]:
     if options.source_ref is not None:
         statement = statement.where(columns.source_ref == options.source_ref)
     return statement
+
+
+def _of_request(change: ConfigurationChange) -> dict[str, SecretUse]:
+    return {name: SecretUse(scope="request") for name in change.secret_layer()}
+
+
+def _versions(secrets: dict[str, str], used: dict[str, SecretUse]) -> Jsonb:
+    """The column: of the secrets that it runs with."""
+    return Jsonb(document({name: use for name, use in sorted(used.items()) if name in secrets}))
 
 
 def _built(parent: Row, request: RetryRequest) -> UUID:

@@ -1,5 +1,7 @@
 """Projects and their environments: defaults of what a deployment runs with. Secrets are sealed beside them."""
 
+from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -23,6 +25,7 @@ from domain.project import (
     UpdateProjectRequest,
     without_credentials,
 )
+from domain.secret import CountedSecret, count, document, read_counts, versions
 from domain.source import repository_key
 from domain.token import EVERY_PROJECT
 from store import audit
@@ -35,6 +38,7 @@ from store.tables import EnvironmentRow, ProjectRow
 DEFAULT_ENVIRONMENT = "production"
 
 Answer = TypeVar("Answer", Project, Environment)
+_NOTHING_SET: Row = {"configuration": {}, "secrets": None, "secret_versions": {}}
 NOT_HELD = {"held_ref": None, "held_commit": None, "held_by": None}
 _UPDATED = ("name", "repository_url", "concurrency", "cancel_running", "provider_settings")
 
@@ -57,11 +61,11 @@ class ProjectStore:
 
         async def make() -> Project:
             row = await _insert(
-                connection, self._project_columns(request), "projects", f"the project {request.id} exists"
+                connection, self._project_columns(request, actor), "projects", f"the project {request.id} exists"
             )
             production = CreateEnvironmentRequest(name=DEFAULT_ENVIRONMENT, type="production", is_default=True)
             environment = await _insert(
-                connection, self._environment_columns(request.id, production), "environments", ""
+                connection, self._environment_columns(request.id, production, actor), "environments", ""
             )
             await audit.record(connection, actor, "project.create", request.id, request.id, after=row)
             await audit.environment(connection, actor, "create", None, environment, name=DEFAULT_ENVIRONMENT)
@@ -99,7 +103,7 @@ class ProjectStore:
             columns = _said(change, *_UPDATED)
             if change.push_rules is not None:
                 columns["push_rules"] = _push_rules(change.push_rules)
-            columns |= self._configuration_columns(row, change.configuration, f"project {project_id}")
+            columns |= self._configuration_columns(row, change.configuration, f"project {project_id}", actor)
             key = _repository_key(columns.get("repository_url", row["repository_url"]))
             before, row = row, await update(connection, "projects", row["id"], {**columns, "repository_key": key})
             fields = sorted(columns)
@@ -121,7 +125,7 @@ class ProjectStore:
             await project_row(connection, project_id)
             await _lock_environments(connection, project_id)
             taken = await _take_default_away(connection, project_id) if request.is_default else None
-            columns = self._environment_columns(project_id, request)
+            columns = self._environment_columns(project_id, request, actor)
             row = await _insert(connection, columns, "environments", f"the environment {request.name} exists")
             await _record_taken(connection, actor, taken)
             await audit.environment(connection, actor, "create", None, row, name=request.name)
@@ -158,7 +162,7 @@ class ProjectStore:
                 columns["protection"] = Jsonb(change.protection.model_dump(mode="json", by_alias=True))
             if "held_ref" in columns:
                 columns |= {**NOT_HELD, "held_ref": columns["held_ref"]}
-            columns |= self._configuration_columns(row, change.configuration, f"environment {row['id']}")
+            columns |= self._configuration_columns(row, change.configuration, f"environment {row['id']}", actor)
             takes = change.is_default and not row["is_default"]
             taken = await _take_default_away(connection, row["project_id"]) if takes else None
             before, row = row, await update(connection, "environments", row["id"], columns)
@@ -170,8 +174,7 @@ class ProjectStore:
                 await audit.environment(connection, actor, "release", before, row, ref=before["held_ref"])
             return _warned(self._environment(row), change.configuration)
 
-    def _project_columns(self, request: CreateProjectRequest) -> dict[str, Any]:
-        row: Row = {"configuration": {}, "secrets": None}
+    def _project_columns(self, request: CreateProjectRequest, actor: str) -> dict[str, Any]:
         return {
             "id": request.id,
             "name": request.name or request.id,
@@ -182,11 +185,10 @@ class ProjectStore:
             "cancel_running": request.cancel_running,
             "push_rules": _push_rules(request.push_rules),
             "repository_key": _repository_key(request.repository_url),
-            **self._configuration_columns(row, request.configuration, f"project {request.id}"),
+            **self._configuration_columns(_NOTHING_SET, request.configuration, f"project {request.id}", actor),
         }
 
-    def _environment_columns(self, project_id: str, request: CreateEnvironmentRequest) -> dict[str, Any]:
-        row: Row = {"configuration": {}, "secrets": None}
+    def _environment_columns(self, project_id: str, request: CreateEnvironmentRequest, actor: str) -> dict[str, Any]:
         identity = uuid7()
         return {
             "id": identity,
@@ -197,34 +199,40 @@ class ProjectStore:
             "concurrency": request.concurrency,
             "cancel_running": request.cancel_running,
             "protection": Jsonb(request.protection.model_dump(mode="json", by_alias=True)),
-            **self._configuration_columns(row, request.configuration, f"environment {identity}"),
+            **self._configuration_columns(_NOTHING_SET, request.configuration, f"environment {identity}", actor),
         }
 
-    def _configuration_columns(self, row: Row, change: ConfigurationChange | None, purpose: str) -> dict[str, Any]:
+    def _configuration_columns(
+        self, row: Row, change: ConfigurationChange | None, purpose: str, actor: str
+    ) -> dict[str, Any]:
         """The configuration after `change`; secrets go their own, sealed way."""
         if change is None:
             return {}
-        secrets = merge(opened_secrets(row, self._sealer, purpose), change.secret_layer())
-        return {
-            "configuration": Jsonb(merge(row["configuration"], change.layer())),
-            "secrets": sealed_secrets(secrets, self._sealer, purpose),
+        before = opened_secrets(row, self._sealer, purpose)
+        after = merge(before, change.secret_layer())
+        columns = {"configuration": Jsonb(merge(row["configuration"], change.layer()))}
+        if after == before:
+            return columns
+        counts = count(secret_counts(row, before), before, after, actor, datetime.now(UTC))
+        return columns | {
+            "secrets": sealed_secrets(after, self._sealer, purpose),
+            "secret_versions": Jsonb(document(counts)),
         }
 
     def _project(self, row: Row) -> Project:
-        shown = self._shown(row, f"project {row['id']}")
-        return Project.model_validate({**row, "configuration": shown})
+        return Project.model_validate({**row, **self._shown(row, f"project {row['id']}")})
 
     def _environment(self, row: Row) -> Environment:
-        shown = self._shown(row, f"environment {row['id']}")
-        return Environment.model_validate({**row, "id": str(row["id"]), "configuration": shown})
+        return Environment.model_validate({**row, "id": str(row["id"]), **self._shown(row, f"environment {row['id']}")})
 
     def _shown(self, row: Row, purpose: str) -> dict[str, Any]:
-        """The configuration as it was sent, by its names on the wire, with the names of its secrets."""
-        names = dict.fromkeys(opened_secrets(row, self._sealer, purpose), HIDDEN)
+        """The configuration as it was sent, by its names on the wire, with the names of its secrets; their versions."""
+        told = versions(secret_counts(row, opened_secrets(row, self._sealer, purpose)))
         # Not validated again: what was stored may be older than a rule of today.
         change = ConfigurationChange.model_construct(**row["configuration"])
         shown = change.model_dump(mode="json", by_alias=True, exclude_unset=True, warnings=False)
-        return {**shown, "secrets": names} if names else shown
+        secrets = {"secrets": dict.fromkeys(told, HIDDEN)} if told else {}
+        return {"configuration": {**shown, **secrets}, "secret_versions": told}
 
 
 async def project_row(connection: Connection, project_id: str, *, lock: bool = False) -> Row:
@@ -260,6 +268,11 @@ def opened_secrets(row: Row, sealer: Sealer, purpose: str) -> dict[str, str]:
         return {}
     opened: dict[str, str] = orjson.loads(sealer.open(bytes(row["secrets"]), purpose))
     return opened
+
+
+def secret_counts(row: Row, names: Iterable[str]) -> dict[str, CountedSecret]:
+    """Of a project or an environment whose secrets have these names."""
+    return read_counts(row["secret_versions"], names)
 
 
 def sealed_secrets(secrets: dict[str, str], sealer: Sealer, purpose: str) -> bytes | None:

@@ -55,7 +55,10 @@ def changes(before: Row, after: Row, sealer: Sealer) -> list[Change]:
     """What differs between two deployments' snapshots."""
     one, other = _facts(before, sealer), _facts(after, sealer)
     differing = sorted(path for path in one.keys() | other.keys() if one.get(path) != other.get(path))
-    return [Change(path=path, before=_shown(path, one), after=_shown(path, other)) for path in differing]
+    return [
+        Change(path=path, before=_shown(path, one, before, after), after=_shown(path, other, after, before))
+        for path in differing
+    ]
 
 
 def _facts(row: Row, sealer: Sealer) -> dict[str, str]:
@@ -78,8 +81,16 @@ def _flat(prefix: str, document: dict[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def _shown(path: str, facts: dict[str, str]) -> str | None:
-    return HIDDEN if path.startswith("secrets.") and path in facts else facts.get(path)
+def _shown(path: str, facts: dict[str, str], row: Row, other: Row) -> str | None:
+    """Of a secret its version, where it has one, and never its value."""
+    area, _, name = path.partition(".")
+    if area != "secrets" or path not in facts:
+        return facts.get(path)
+    own, others = (one["secret_versions"].get(name, {}) for one in (row, other))
+    if own.get("version") is None:
+        return HIDDEN
+    elsewhere = others and others["scope"] != own["scope"]
+    return f"v{own['version']}" + (f" ({own['scope']})" if elsewhere else "")
 
 
 async def _nothing_there(connection: Connection, row: Row, wanted: str | None) -> DeploymentError:

@@ -35,6 +35,7 @@ class ProjectRow(SQLModel, table=True):
     repository_url: str | None
     configuration: dict[str, Any] = _json()
     secrets: bytes | None = _sealed()
+    secret_versions: dict[str, Any] = _json()
     concurrency: str
     cancel_running: bool
     push_rules: list[dict[str, Any]] = _json()
@@ -56,6 +57,7 @@ class EnvironmentRow(SQLModel, table=True):
     type: str
     configuration: dict[str, Any] = _json()
     secrets: bytes | None = _sealed()
+    secret_versions: dict[str, Any] = _json()
     is_default: bool
     concurrency: str | None
     cancel_running: bool | None
@@ -111,6 +113,7 @@ class DeploymentRow(SQLModel, table=True):
     configuration: dict[str, Any] = _json()
     configuration_digest: str
     secrets: bytes | None = _sealed()
+    secret_versions: dict[str, Any] = _json()
     started_at: datetime | None = _moment(nullable=True)
     finished_at: datetime | None = _moment(nullable=True)
     created_at: datetime = _moment()

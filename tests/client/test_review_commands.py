@@ -1,5 +1,6 @@
 """The commands of those who approve, reject, roll back, protect environments and set secrets."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -60,8 +61,10 @@ async def test_a_secret_comes_from_standard_input_or_a_file_and_is_never_shown(
     ended = await end(process, b"first-secret\n")
     assert (ended.code, ended.output) == (0, "")
     assert (await headway("secrets", "set", "-p", "site", "-e", "production", "SECOND", "--file", str(file))).code == 0
-    assert (await headway("secrets", "list", "-p", "site")).output == "FIRST\n"
-    assert (await headway("secrets", "list", "-p", "site", "-e", "production", "--json")).document == ["SECOND"]
+    listed = (await headway("secrets", "list", "-p", "site")).output
+    assert re.search(r"^FIRST +v1 +20.+ +operator *$", listed, re.MULTILINE)
+    versions = (await headway("secrets", "list", "-p", "site", "-e", "production", "--json")).document
+    assert {name: (one["version"], one["updatedBy"]) for name, one in versions.items()} == {"SECOND": (1, "operator")}
     shown = await headway("project", "show", "site", "--json")
     assert "first-secret" not in shown.output
     assert (await headway("secrets", "unset", "-p", "site", "FIRST")).code == 0

@@ -13,6 +13,7 @@ from domain.ending import Ending
 from domain.errors import DeploymentError, ErrorCode
 from domain.project import Project, UpdateEnvironmentRequest, UpdateProjectRequest
 from domain.result import BuildReport
+from domain.secret import document
 from domain.states import Status
 from store.database import Database
 from store.deployments import DeploymentStore
@@ -56,9 +57,10 @@ class Shop:
         return (await self.deployments.rollback(deployment.id, asked, "bob")).answer
 
     async def ran_with(self, deployment: Deployment) -> tuple[Any, ...]:
-        """Commit, configuration and secrets, as a build gets them."""
+        """Commit, configuration and secrets, as a build gets them, and the secrets' versions."""
         request = await self.progress.build_request(deployment.id, timedelta())
-        return (deployment.configuration_digest, request.commit_sha, request.secrets["KEY"])
+        versions = document(deployment.secret_versions)
+        return (deployment.configuration_digest, request.commit_sha, request.secrets["KEY"], versions)
 
     async def held_ref(self, deployment: Deployment) -> str | None:
         return (await self.projects.get_environment(deployment.environment_id)).held_ref
@@ -152,7 +154,7 @@ async def test_a_preview_names_what_would_change_and_shows_no_secret(shop_of: Sh
         "artifactId": ("sha256:2", "sha256:1"),
         "commitSha": (f"{2:040x}", f"{1:040x}"),
         "configuration.environmentVariables.VERSION": ("2", "1"),
-        "secrets.KEY": ("***", "***"),
+        "secrets.KEY": ("v2", "v1"),
     }
     assert await shop_of.held_ref(bad) is None
 
