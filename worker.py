@@ -22,6 +22,7 @@ from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
 from temporalio.worker import Worker
 
 from activities.builds import BuildActivities
+from activities.environments import EnvironmentActivities
 from activities.maintenance import LogActivities, MaintenanceActivities
 from activities.records import RecordActivities
 from api import own_log
@@ -43,6 +44,7 @@ from settings import Settings
 from store.archive import LogArchive
 from store.database import Database, migrate_patiently
 from store.deployments import DeploymentStore
+from store.environments import EnvironmentStore
 from store.gate import GateStore
 from store.limits import TriggerLimiter
 from store.listener import Listener
@@ -56,9 +58,10 @@ from store.webhook_intake import WAKE
 from store.webhooks import WebhookStore
 from workflows.control import DeploymentWorkflows, connect
 from workflows.deployment import DeploymentWorkflow
-from workflows.dispatch import Dispatcher, WebhookCourier
+from workflows.dispatch import Dispatcher, EnvironmentCourier, WebhookCourier
 from workflows.maintenance import CleanUpWorkflow, KeepLogsWorkflow, schedule_clean_up, schedule_log_upkeep
 from workflows.plan import BUILD_QUEUE, TASK_QUEUE
+from workflows.take_down import TakeDownWorkflow
 
 THROTTLE = timedelta(seconds=1)
 """The longest that a heartbeat, and with it a cancel, waits to be sent."""
@@ -75,18 +78,27 @@ Hosted = BuiltHere | Custom | GithubPages | Vercel
 _log = structlog.get_logger()
 
 
-def record_worker(client: Client, records: RecordActivities, logs: LogActivities) -> Worker:
+def record_worker(
+    client: Client, records: RecordActivities, logs: LogActivities, environments: EnvironmentActivities
+) -> Worker:
     """Decides and keeps the records."""
     return _worker(
         client,
         TASK_QUEUE,
-        workflows=[DeploymentWorkflow, CleanUpWorkflow, KeepLogsWorkflow],
-        activities=[records.look_at_gate, records.build_to_restore, records.finish, logs.keep_logs],
+        workflows=[DeploymentWorkflow, CleanUpWorkflow, KeepLogsWorkflow, TakeDownWorkflow],
+        activities=[
+            *(records.look_at_gate, records.build_to_restore, records.finish, logs.keep_logs),
+            *(environments.builders_of, environments.note_taken_down),
+        ],
     )
 
 
 def build_workers(
-    client: Client, task_queue: str, builds: BuildActivities, maintenance: MaintenanceActivities
+    client: Client,
+    task_queue: str,
+    builds: BuildActivities,
+    maintenance: MaintenanceActivities,
+    environments: EnvironmentActivities,
 ) -> list[Worker]:
     """Starts builds that nobody has yet, and looks after those that live on this host."""
     steps = [
@@ -101,7 +113,7 @@ def build_workers(
     ]
     return [
         _worker(client, BUILD_QUEUE, activities=steps),
-        _worker(client, task_queue, activities=[*steps, maintenance.clean_up]),
+        _worker(client, task_queue, activities=[*steps, maintenance.clean_up, environments.take_down]),
     ]
 
 
@@ -201,6 +213,7 @@ async def _workers(
     progress = ProgressStore(database, sealer)
     archive = LogArchive(settings.log_archive, **settings.log_archive_access) if settings.log_archive else None
     logs = LogStore(database, sealer, archive)
+    environments = EnvironmentStore(database)
     workers = []
     if "workflows" in settings.worker_roles:
         upkeep = LogUpkeep(database, logs, archive, Keep(settings.log_keep_days, settings.log_archive_days))
@@ -208,10 +221,10 @@ async def _workers(
         outbox = Outbox(database)
         deployments = DeploymentStore(database, sealer, TriggerLimiter(database, settings.trigger_limit))
         webhooks = WebhookCourier(outbox, PushStore(database, deployments), control)
-        dispatcher = Dispatcher(outbox, control, webhooks)
+        dispatcher = Dispatcher(outbox, control, webhooks, EnvironmentCourier(environments, control))
         await parts.enter_async_context(_running(dispatcher.run()))
         records = RecordActivities(progress, GateStore(database), logs, dispatcher.wake)
-        workers.append(record_worker(client, records, LogActivities(upkeep)))
+        workers.append(record_worker(client, records, LogActivities(upkeep), EnvironmentActivities(environments, {})))
         await schedule_log_upkeep(client)
         await parts.enter_async_context(_running(_forget_webhooks(WebhookStore(database, sealer))))
     if "builds" in settings.worker_roles:
@@ -224,7 +237,8 @@ async def _workers(
         built_in = {provider.name: provider for provider in (internal, *hosted)}
         providers: Mapping[str, Provider] = {**built_in, **registry.plugin_instances()}
         builds = BuildActivities(providers, progress, logs, _tokens(settings))
-        workers += build_workers(client, task_queue, builds, MaintenanceActivities(providers))
+        house = (MaintenanceActivities(providers), EnvironmentActivities(environments, providers))
+        workers += build_workers(client, task_queue, builds, *house)
         await schedule_clean_up(client, task_queue)
         await parts.enter_async_context(_running(_keep_sites(internal)))
     return workers

@@ -24,6 +24,7 @@ from store.archive import LogArchive
 from store.audit_reader import AuditReader
 from store.database import Database, migrate_patiently
 from store.deployments import DeploymentStore
+from store.environments import EnvironmentStore
 from store.events import EventStore
 from store.gate import GateStore
 from store.limits import TriggerLimiter
@@ -62,7 +63,7 @@ Deployments that survive whatever is killed: accepted is never lost, one intent 
 
 * Creating requests take an `Idempotency-Key` header (1 to 255 printable characters, quoted or bare), or the body's
   `idempotencyKey`. Within 24 h the same key and body get the first answer again, another body gets 422.
-* `If-Match` with an entity tag on PATCH: 412 when it was changed meanwhile. `If-None-Match` on GET: 304.
+* `If-Match` with an entity tag on PATCH or DELETE: 412 when it was changed meanwhile. `If-None-Match` on GET: 304.
 * Every error is `application/problem+json` (RFC 9457).
 * Streams are server-sent events; with `Accept: application/x-ndjson` the same as JSON lines.
 """
@@ -129,6 +130,7 @@ def _services(settings: Settings) -> Services:
         database=database,
         projects=ProjectStore(database, sealer),
         deployments=deployment_store,
+        environments=EnvironmentStore(database),
         events=EventStore(database, page),
         gate=GateStore(database, page),
         logs=log_store,

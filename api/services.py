@@ -16,6 +16,7 @@ from domain.wire import Wire
 from store.audit_reader import AuditReader
 from store.database import Database
 from store.deployments import DeploymentStore
+from store.environments import EnvironmentStore
 from store.events import EventStore
 from store.gate import GateStore
 from store.limits import TriggerLimiter
@@ -40,6 +41,7 @@ class Services:
     database: Database
     projects: ProjectStore
     deployments: DeploymentStore
+    environments: EnvironmentStore
     events: EventStore
     gate: GateStore
     logs: LogStore

@@ -268,6 +268,9 @@ class DeploymentsClient:
         path = f"/v1/environments/{quote(environment_id, safe='')}"
         return Environment.model_validate_json(await self._service.patch(path, changes))
 
+    async def delete_environment(self, environment_id: str) -> None:
+        await self._service.delete(f"/v1/environments/{quote(environment_id, safe='')}")
+
     # --- the audit, and tokens ---
 
     async def list_audit(self, wanted: AuditQuery = _ALL, page: PageRequest = _FIRST_PAGE) -> Page[AuditEntry]:

@@ -11,7 +11,7 @@ import typer
 
 from client import show
 from client.client import DeploymentsClient
-from client.command import Json, calling, console, request, warn, write_json
+from client.command import Json, calling, console, errors, request, warn, write_json
 from client.secret_commands import environment_named
 from domain.configuration import ConfigurationChange
 from domain.errors import DeploymentError, ErrorCode
@@ -166,6 +166,20 @@ def release_environment(
 ) -> None:
     """Lift the hold that a rollback has set on a ref."""
     _change_environment(project, name, UpdateEnvironmentRequest(held_ref=None), as_json=as_json)
+
+
+@env_app.command("delete")
+def delete_environment(
+    project: ProjectOption, name: Annotated[str, typer.Argument(metavar="NAME", help="The environment's name.")]
+) -> None:
+    """Delete an environment in which nothing runs, its secrets and its site; its history stays."""
+
+    async def work(client: DeploymentsClient) -> None:
+        environment = await environment_named(client, project, name)
+        await client.delete_environment(environment.id)
+
+    calling(work)
+    errors.print(show.plain(f"{name} is gone"))
 
 
 def _change_environment(project: str, name: str, change: UpdateEnvironmentRequest, *, as_json: bool) -> None:

@@ -18,6 +18,14 @@ class Build(Wire):
     task_queue: str | None = None
 
 
+class RemovedEnvironment(Wire):
+    """An environment that was deleted, and all deployments that it had. Another one may have its name by now."""
+
+    project_id: str
+    environment: str
+    deployment_ids: list[str]
+
+
 class BuildRequest(Wire):
     """One intent. `secrets` has values: it is handed over in memory and never leaves the activity."""
 

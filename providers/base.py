@@ -16,14 +16,24 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from domain.build import Build, BuildRequest
+from domain.build import Build, BuildRequest, RemovedEnvironment
 from domain.deployment import Repository
 from domain.errors import DeploymentError, ErrorCode
 from domain.log import LogLine
 from domain.result import BuildReport, Failure
 from domain.wire import Wire
 
-__all__ = ["FINAL_STAGES", "Build", "BuildNews", "BuildRequest", "BuildStage", "Capability", "Provider", "Publication"]
+__all__ = [
+    "FINAL_STAGES",
+    "Build",
+    "BuildNews",
+    "BuildRequest",
+    "BuildStage",
+    "Capability",
+    "Provider",
+    "Publication",
+    "RemovedEnvironment",
+]
 
 
 class Capability(StrEnum):
@@ -110,6 +120,13 @@ class Provider(ABC):
         """The commit that the ref means now; None where that cannot be said before the build."""
         del request
         return None
+
+    async def take_down(self, removed: RemovedEnvironment) -> None:
+        """Removes what is live of a deleted environment. Called on each task queue that its builds have named.
+
+        Only what belongs to its deployments: another environment may have got the name since.
+        """
+        del removed
 
     async def clean_up(self) -> None:
         """Removes what retention no longer keeps. Called by a schedule on each task queue of the provider."""

@@ -19,8 +19,13 @@ from store.database import Connection, Row, execute
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_BOOKKEEPING = frozenset({"event_sequence", "audit_sequence", "audit_hash", "last_sequence", "queue_position"})
-"""Columns that count what happens around an object: no part of what somebody changes about it."""
+_BOOKKEEPING = frozenset(
+    {
+        *("event_sequence", "audit_sequence", "audit_hash", "last_sequence", "queue_position"),
+        *("expires_at", "take_down_asked_at", "taken_down_at"),
+    }
+)
+"""Columns that follow what happens around an object: no part of what somebody changes about it."""
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,7 @@ class DeploymentStore:
                 raise _conflict(parent, "be retried", RETRYABLE_STATUSES)
             project = await project_row(connection, parent["project_id"])
             await self._limiter.take(connection, parent["project_id"])
-            environment = await environment_row(connection, str(parent["environment_id"]), lock=True)
+            environment = await _kept_environment(connection, parent)
             columns = self._repeat(parent, request)
             if request.from_stage == "deploy":
                 columns["restores"] = _built(parent, request)
@@ -137,7 +137,7 @@ class DeploymentStore:
         async def make() -> Deployment:
             row = await deployment_row(connection, deployment_id)
             project = await project_row(connection, row["project_id"])
-            environment = await environment_row(connection, str(row["environment_id"]), lock=True)
+            environment = await _kept_environment(connection, row)
             target = await rollbacks.find_target(connection, row, request.target_deployment_id)
             columns = self._restoring(target)
             columns |= {"rollback_of": row["id"], "triggered_by": actor, "message": request.message}
@@ -154,6 +154,7 @@ class DeploymentStore:
         """What `rollback` would change. Raises DeploymentError: not-found, conflict."""
         async with self._database.transaction() as connection:
             row = await deployment_row(connection, deployment_id)
+            await _kept_environment(connection, row)
             target = await rollbacks.find_target(connection, row, request.target_deployment_id)
             return RollbackPreview(
                 target=self._read(target),
@@ -231,7 +232,8 @@ class DeploymentStore:
         condition = "name = %(name)s" if name else "is_default"
         cursor = await execute(
             connection,
-            f"select * from environments where project_id = %(project_id)s and {condition} for no key update",
+            f"select * from environments where project_id = %(project_id)s and deleted_at is null and {condition}"
+            " for no key update",
             {"project_id": request.project_id, "name": name},
         )
         found = await cursor.fetchone()
@@ -369,6 +371,17 @@ class DeploymentStore:
         if policy == "supersede" and lane == "waiting":
             await lanes.supersede(connection, environment["id"], columns["id"], cancel_running=cancel_running)
         return lanes.in_line() if lane == "waiting" else {"lane": lane}
+
+
+async def _kept_environment(connection: Connection, row: Row) -> Row:
+    """Where a deployment went, locked. Raises DeploymentError (conflict) when it was deleted since."""
+    try:
+        return await environment_row(connection, str(row["environment_id"]), lock=True)
+    except DeploymentError:
+        raise DeploymentError(
+            ErrorCode.CONFLICT,
+            f"its environment {row['environment_name']} was deleted, and its secrets with it; trigger a new deployment",
+        ) from None
 
 
 async def _queue_seconds(connection: Connection, row: Row) -> float | None:

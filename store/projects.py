@@ -99,7 +99,7 @@ class ProjectStore:
         change = without_credentials(change)
         async with self._database.transaction() as connection:
             row = await project_row(connection, project_id, lock=True)
-            _check_version(row, version)
+            check_version(row, version)
             columns = _said(change, *_UPDATED)
             if change.push_rules is not None:
                 columns["push_rules"] = _push_rules(change.push_rules)
@@ -143,6 +143,7 @@ class ProjectStore:
         """Raises DeploymentError (project-not-found)."""
         columns = EnvironmentRow.__table__.c  # type: ignore[attr-defined]  # SQLModel does not declare it
         chosen = select(EnvironmentRow.__table__).where(columns.project_id == project_id)  # type: ignore[attr-defined]  # as above
+        chosen = chosen.where(columns.deleted_at.is_(None))
         async with self._database.transaction() as connection:
             await project_row(connection, project_id)
             return await fetch_page(
@@ -156,7 +157,7 @@ class ProjectStore:
         async with self._database.transaction() as connection:
             await _lock_environments(connection, (await environment_row(connection, environment_id))["project_id"])
             row = await environment_row(connection, environment_id)
-            _check_version(row, version)
+            check_version(row, version)
             columns = _said(change, "type", "concurrency", "cancel_running", "is_default", "held_ref")
             if change.protection is not None:
                 columns["protection"] = Jsonb(change.protection.model_dump(mode="json", by_alias=True))
@@ -245,9 +246,10 @@ async def project_row(connection: Connection, project_id: str, *, lock: bool = F
 
 
 async def environment_row(connection: Connection, environment_id: str, *, lock: bool = False) -> Row:
-    """Raises DeploymentError (environment-not-found)."""
+    """Raises DeploymentError (environment-not-found), also for one that was deleted."""
     # Not "for update": that would make those wait who only make sure that the environment is there.
-    statement = "select * from environments where id = %(id)s" + (" for no key update" if lock else "")
+    locked = " for no key update" if lock else ""
+    statement = f"select * from environments where id = %(id)s and deleted_at is null{locked}"
     identity = as_uuid(environment_id)
     row = identity and await (await execute(connection, statement, {"id": identity})).fetchone()
     if not row:
@@ -305,7 +307,7 @@ def _said(change: UpdateProjectRequest | UpdateEnvironmentRequest, *names: str) 
     }
 
 
-def _check_version(row: Row, version: int | None) -> None:
+def check_version(row: Row, version: int | None) -> None:
     if version is not None and row["version"] != version:
         raise DeploymentError(
             ErrorCode.PRECONDITION_FAILED, f"it was changed meanwhile: version {row['version']} is there, not {version}"
@@ -341,7 +343,10 @@ async def update(connection: Connection, table: str, identity: object, columns: 
 async def _lock_environments(connection: Connection, project_id: str) -> None:
     """All of a project's, in one order. A trigger locks its environment before the project's row: so nobody who holds
     the project's row may wait for an environment."""
-    statement = "select 1 from environments where project_id = %(project_id)s order by id for no key update"
+    statement = (
+        "select 1 from environments where project_id = %(project_id)s and deleted_at is null"
+        " order by id for no key update"
+    )
     await execute(connection, statement, {"project_id": project_id})
 
 

@@ -65,6 +65,9 @@ class EnvironmentRow(SQLModel, table=True):
     held_ref: str | None
     held_commit: str | None
     held_by: UUID | None
+    deleted_at: datetime | None = _moment(nullable=True)
+    take_down_asked_at: datetime | None = _moment(nullable=True)
+    taken_down_at: datetime | None = _moment(nullable=True)
     last_sequence: int = _count()
     created_at: datetime = _moment()
     updated_at: datetime = _moment()

@@ -14,9 +14,11 @@ from temporalio.service import RetryConfig, RPCError, RPCStatusCode
 from domain.deployment import Deployment, workflow_id
 from domain.errors import DeploymentError, ErrorCode
 from domain.webhook import Hint, News
+from workflows import take_down
 from workflows.deployment import DeploymentWorkflow
 from workflows.plan import TASK_QUEUE, plan_of
 from workflows.search import attributes_of
+from workflows.take_down import TakeDownWorkflow
 
 _PATIENCE_SECONDS = 3.0
 _RETRY_AFTER_SECONDS = 2
@@ -72,6 +74,14 @@ class DeploymentWorkflows:
         hint = Hint(count=len(news.webhook_ids), kind=news.kind)
         await self._ask(self._tell(news.deployment_id, lambda handle: handle.signal(DeploymentWorkflow.webhook, hint)))
 
+    async def take_down(self, environment_id: str) -> None:
+        """Starts taking down what a deleted environment had live; one that is under way is left alone.
+
+        Raises:
+            DeploymentError: unavailable.
+        """
+        await self._ask(self._take_down(environment_id))
+
     async def ping(self) -> None:
         """Raises DeploymentError (unavailable) when Temporal does not answer."""
         await self._ask(self._ping())
@@ -91,6 +101,17 @@ class DeploymentWorkflows:
             priority=Priority(fairness_key=deployment.project_id),
             static_summary=f"{deployment.project_id} → {configuration.environment}: {deployment.source_ref}",
             static_details=f"deployment `{deployment.id}`, triggered by {deployment.triggered_by}",
+        )
+
+    async def _take_down(self, environment_id: str) -> None:
+        client = await self._connected()
+        await client.start_workflow(
+            TakeDownWorkflow.run,
+            environment_id,
+            id=take_down.workflow_id(environment_id),
+            task_queue=TASK_QUEUE,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            static_summary=f"what was live of the deleted environment {environment_id}",
         )
 
     async def _tell(self, deployment_id: str, what: Callable[[Handle], Awaitable[None]]) -> None:

@@ -34,6 +34,31 @@ class Pushes(Protocol):
     async def trigger_due(self) -> list[Deployment]: ...
 
 
+class Courier(Protocol):
+    """Brings on what one part of the store has for Temporal."""
+
+    async def deliver(self) -> None: ...
+
+
+class DeletedEnvironments(Protocol):
+    """The store's environments."""
+
+    async def claim_take_downs(self) -> list[str]: ...
+
+
+class EnvironmentCourier:
+    """Lets what deleted environments had live be taken down."""
+
+    def __init__(self, environments: DeletedEnvironments, workflows: DeploymentWorkflows) -> None:
+        self._environments = environments
+        self._workflows = workflows
+
+    async def deliver(self) -> None:
+        """Raises DeploymentError (unavailable); what was not delivered is there again after a minute."""
+        for environment_id in await self._environments.claim_take_downs():
+            await self._workflows.take_down(environment_id)
+
+
 class WebhookCourier:
     """Brings on what webhooks have brought, each thing once, however many do so."""
 
@@ -55,10 +80,10 @@ class WebhookCourier:
 class Dispatcher:
     """Any number may run: starting twice is starting once, and so is canceling."""
 
-    def __init__(self, outbox: Undelivered, workflows: DeploymentWorkflows, webhooks: WebhookCourier) -> None:
+    def __init__(self, outbox: Undelivered, workflows: DeploymentWorkflows, *couriers: Courier) -> None:
         self._outbox = outbox
         self._workflows = workflows
-        self._webhooks = webhooks
+        self._couriers = couriers
 
     async def run(self) -> None:
         """Until it is canceled."""
@@ -78,7 +103,8 @@ class Dispatcher:
             await self._workflows.cancel(deployment_id, "requested")
             await self._outbox.mark_canceled(deployment_id)
         await self.wake()
-        await self._webhooks.deliver()
+        for courier in self._couriers:
+            await courier.deliver()
 
     async def wake(self) -> None:
         """Tells workflows that there is something new to see in their record. Raises DeploymentError (unavailable)."""

@@ -176,6 +176,19 @@ async def update_environment(
     )
 
 
+@router.delete(
+    "/environments/{environment_id}",
+    operation_id="deleteEnvironment",
+    tags=["environments"],
+    summary="Delete an idle environment, its secrets and its site; the history of its deployments stays",
+    **described(204, None, GUARDED, ErrorCode.ENVIRONMENT_NOT_FOUND, ErrorCode.CONFLICT, ErrorCode.PRECONDITION_FAILED),
+)
+async def delete_environment(request: Request, services: Wired, caller: Admin, environment_id: str) -> Response:
+    seen = check_unchanged(request, await reach.environment(services, caller, environment_id))
+    await services.environments.delete(environment_id, caller.subject, version=seen)
+    return Response(None, 204)
+
+
 def _check_settings(project: Project, change: UpdateProjectBody) -> None:
     """As they will be. A change of other things passes also where the provider is not there any more."""
     if not change.model_fields_set & {"provider_settings", "repository_url"}:

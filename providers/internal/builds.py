@@ -115,6 +115,19 @@ class BuildDirectory:
         finally:
             os.close(descriptor)
 
+    def remove(self) -> None:
+        """One that is gone stays so.
+
+        Raises:
+            DeploymentError: provider-error, while a supervisor is on it.
+        """
+        if not self.path.exists():
+            return
+        with self.lock() as ours:
+            if not ours:
+                raise DeploymentError(ErrorCode.PROVIDER_ERROR, f"the build {self.build_id} still runs")
+            remove_tree(self.path)
+
     def supervised(self) -> bool:
         """Whether a supervisor lives."""
         if not self.path.exists():

@@ -20,7 +20,16 @@ from domain.errors import RETRYABLE, DeploymentError, ErrorCode
 from domain.log import LogLine
 from domain.result import BuildReport
 from domain.source import check_repository_url, check_source_ref, split_credentials
-from providers.base import FINAL_STAGES, Build, BuildNews, BuildRequest, Capability, Provider, Publication
+from providers.base import (
+    FINAL_STAGES,
+    Build,
+    BuildNews,
+    BuildRequest,
+    Capability,
+    Provider,
+    Publication,
+    RemovedEnvironment,
+)
 from providers.internal.builds import BuildDirectory, Instructions, safe_name
 from providers.internal.deaths import gone, kill_supervisor, settle
 from providers.internal.edge import Edge
@@ -119,14 +128,14 @@ class Internal(Provider):
     async def publish_build(self, request: BuildRequest, build: Build) -> Publication:
         """First the preview's host, then the environment's, so that what production gets has been seen answering."""
         del request
-        if self.releases.get(safe_name(build.deployment_id)) is None:
-            raise DeploymentError(
-                ErrorCode.DEPLOY_FAILED,
-                f"the release of deployment {build.deployment_id} is not kept any more; deploy its commit again",
-            )
         preview, production = self._sites_of(build)
         lines = []
         async with self.sites.lock():
+            if self.releases.get(safe_name(build.deployment_id)) is None:
+                raise DeploymentError(
+                    ErrorCode.DEPLOY_FAILED,
+                    f"the release of deployment {build.deployment_id} is not kept any more; deploy its commit again",
+                )
             await self._restore()
             for site in (preview, production):
                 await self._publish(site)
@@ -165,6 +174,19 @@ class Internal(Provider):
         """What was built for a deployment, for others to publish; None where it is not kept here."""
         name = safe_name(deployment_id)
         return self.releases.files(name) if self.releases.get(name) is not None else None
+
+    async def take_down(self, removed: RemovedEnvironment) -> None:
+        """Its hosts first, so that none points to what is gone. What another environment serves of it stays."""
+        ids = {safe_name(deployment_id) for deployment_id in removed.deployment_ids}
+        for deployment_id in ids:
+            await asyncio.to_thread(self._directory(deployment_id).remove)
+        async with self.sites.lock():
+            for site in self.sites.all():
+                if site.deployment_id in ids and site.environment == removed.environment:
+                    self.sites.remove(site.host)
+            await self._restore()
+            for deployment_id in ids - {site.deployment_id for site in self.sites.all()}:
+                await asyncio.to_thread(self.releases.remove, deployment_id)
 
     async def clean_up(self) -> None:
         await self._clean_releases()

@@ -7,6 +7,7 @@ Rules:
 3. Its digest is of names and contents alone: the same site has the same one.
 """
 
+import contextlib
 import hashlib
 import os
 import stat
@@ -86,9 +87,10 @@ class Releases:
         return release
 
     def remove(self, deployment_id: str) -> None:
-        """Out of sight first, so that a half-removed one is never served."""
+        """Out of sight first, so that a half-removed one is never served. One that is gone stays so."""
         going = self.root / f".old-{deployment_id}"
-        (self.root / deployment_id).rename(going)
+        with contextlib.suppress(FileNotFoundError):
+            (self.root / deployment_id).rename(going)
         remove_tree(going)
 
 

@@ -20,6 +20,7 @@ from temporalio.client import Client
 
 import worker
 from activities.builds import BuildActivities
+from activities.environments import EnvironmentActivities
 from activities.maintenance import LogActivities, MaintenanceActivities
 from activities.records import RecordActivities
 from domain.deployment import Deployment, TriggerDeploymentRequest, workflow_id
@@ -36,6 +37,7 @@ from providers.vercel import follow as vercel_pace
 from providers.vercel.provider import Vercel
 from store.database import Database
 from store.deployments import DeploymentStore
+from store.environments import EnvironmentStore
 from store.gate import GateStore
 from store.limits import TriggerLimiter
 from store.listener import Listener
@@ -320,9 +322,10 @@ async def service(
         upkeep = LogActivities(LogUpkeep(database, found.logs, None, Keep(30, 365)))
         builds = BuildActivities(hosted, progress, found.logs)
         queue = worker.own_queue(directory)
+        environments = EnvironmentActivities(EnvironmentStore(database), hosted)
         for one in (
-            worker.record_worker(client, records, upkeep),
-            *worker.build_workers(client, queue, builds, MaintenanceActivities(hosted)),
+            worker.record_worker(client, records, upkeep, environments),
+            *worker.build_workers(client, queue, builds, MaintenanceActivities(hosted), environments),
         ):
             await parts.enter_async_context(one)
         dispatching = asyncio.create_task(found.dispatcher.run())

@@ -8,7 +8,8 @@ import httpx
 import pytest
 
 from domain.errors import DeploymentError, ErrorCode
-from providers.base import Build
+from providers.base import Build, RemovedEnvironment
+from providers.internal.builds import BuildDirectory
 from providers.internal.edge import ANSWERED_BY, Edge
 from providers.internal.limits import Limits
 from providers.internal.provider import Internal
@@ -126,6 +127,44 @@ async def test_a_release_that_is_gone_cannot_be_published(internal: Internal, pu
         await internal.publish_build(ANY_REQUEST, published[0])
 
     assert refused.value.code == ErrorCode.DEPLOY_FAILED
+
+
+async def test_what_a_deleted_environment_had_live_is_taken_down_and_nothing_else(
+    internal: Internal, edge: Edge
+) -> None:
+    gone, newer, other = (release(internal, {"index.html": name}) for name in ("gone", "newer", "other"))
+    other = other.model_copy(update={"environment": "staging"})
+    publications = [await internal.publish_build(ANY_REQUEST, built) for built in (gone, newer, other)]
+    removed = RemovedEnvironment(
+        project_id="shop", environment="production", deployment_ids=[gone.deployment_id, other.deployment_id]
+    )
+    for _ in range(2):  # as after a kill
+        await internal.take_down(removed)
+
+    async def statuses() -> list[list[int]]:
+        return [
+            [(await get(edge, url)).status_code for url in (one.deployment_url or "", *one.preview_urls)]
+            for one in publications
+        ]
+
+    # The host of the environment serves another one's release by now; a release that another environment serves stays.
+    assert await statuses() == [[200, 404], [200, 200], [200, 200]]
+    assert [r.deployment_id for r in internal.releases.all()] == sorted([newer.deployment_id, other.deployment_id])
+    with pytest.raises(DeploymentError):
+        await internal.publish_build(ANY_REQUEST, gone)
+
+
+async def test_a_build_that_somebody_is_on_is_taken_down_later(internal: Internal) -> None:
+    request = build_request("http://unused.example/x")
+    directory = BuildDirectory(internal.root / "builds" / request.deployment_id)
+    directory.create(request)
+    removed = RemovedEnvironment(project_id="shop", environment="production", deployment_ids=[request.deployment_id])
+    with directory.lock(), pytest.raises(DeploymentError) as busy:
+        await internal.take_down(removed)
+    assert busy.value.retryable
+    assert directory.path.exists()
+    await internal.take_down(removed)
+    assert not directory.path.exists()
 
 
 async def test_sites_published_at_once_are_all_there(make_internal: MakeInternal, edge: Edge) -> None:
