@@ -11,11 +11,20 @@ import pytest
 from store.database import Database, migrate
 from store.seal import Sealer
 from store.server import LocalPostgres
+from tests.drawings import ROOT
 from tests.servers import postgres_server, temporal_server
 
 SECRET_KEYS = "test:" + base64.b64encode(bytes(32)).decode()
 _TEMPLATE = "headway_template"
 _numbers = itertools.count(1)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of several processes that run the tests, one gets a whole file, and one all of tests/end_to_end with its stack."""
+    for item in items:
+        shared = item.path.parent if item.path.parent.name == "end_to_end" else item.path
+        item.add_marker(pytest.mark.xdist_group(shared.relative_to(ROOT).as_posix()))
 
 
 @pytest.fixture(scope="session")
@@ -54,7 +63,7 @@ def sealer() -> Sealer:
 
 
 @pytest.fixture(autouse=True)
-def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """A stack that runs here, or its variables, must not be found by a test."""
     for name in ("HEADWAY_API_URL", "HEADWAY_TOKEN", "HEADWAY_DATABASE_URL"):
         monkeypatch.delenv(name, raising=False)

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import ctypes
 import os
+import random
 import signal
 import socket
 import sys
@@ -26,10 +27,20 @@ SEARCH_ATTRIBUTES = ["HeadwayProject", "HeadwayEnvironment", "HeadwayProvider", 
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that no other call gets, in no test run of this host, for as long as this process lives.
+
+    A name among abstract sockets is the claim: one may have it, and it goes with us. Below the ports of `headway up
+    --port 0` and of outgoing connections, so that nobody takes it before its server listens.
+    """
+    for port in random.sample(range(10000, 20000), 10000):
+        claim = socket.socket(socket.AF_UNIX)
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            claim.bind(f"\0headway-test-port-{port}")
+            probe.bind(("127.0.0.1", port))
+            claim.detach()
+            return port
+        claim.close()
+    raise AssertionError("no port is free")
 
 
 async def eventually(condition: Callable[[], Awaitable[bool]], seconds: float = 30) -> None:

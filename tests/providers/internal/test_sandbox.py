@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from domain.ids import uuid7
 from providers.internal.provider import Internal
 from providers.internal.sandbox import find_bubblewrap
 from tests.providers.conftest import ANY_REQUEST, MakeInternal, MakeRepository, build, build_request
@@ -99,17 +100,16 @@ async def test_a_users_variables_do_not_reach_the_program_that_makes_the_sandbox
 ) -> None:
     """LD_PRELOAD in bwrap's own environment would run the user's code outside."""
     variables = {"LD_PRELOAD": f"{tmp_path}/evil.so", "PASS_PHRASE": "open-sesame"}
-    command = f"sleep {80000 + id(variables) % 10000}"
+    command = f"sleep 600; echo {uuid7()}"
     started = await internal.start_build(build_request(url, build_command=command, environment_variables=variables))
-    inside = await appears(command)
-
-    outside = await appears("--args")
-    environments = b"".join(Path(f"/proc/{pid}/environ").read_bytes() for pid in outside)
-    lines = b"".join(Path(f"/proc/{pid}/cmdline").read_bytes() for pid in [*outside, *inside])
+    pids = await appears(command)
+    lines = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in pids}
+    environments = b"".join(Path(f"/proc/{pid}/environ").read_bytes() for pid in pids if b"--args" in lines[pid])
     await internal.cancel_build(ANY_REQUEST, started)
 
+    assert b"PATH=" in environments
     assert b"LD_PRELOAD" not in environments
-    assert b"open-sesame" not in lines
+    assert b"open-sesame" not in b"".join(lines.values())
 
 
 async def test_it_is_said_when_there_is_no_sandbox(make_internal: MakeInternal, url: str) -> None:
