@@ -3,6 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DATA_DIR ?= .headway
 PORT ?= 8080
+TESTERS ?= 4
 
 .PHONY: setup demo up test lint check bench lock
 
@@ -39,8 +40,8 @@ demo: setup ## the example deployed twice; EXIT=1 stops it all afterwards
 up: setup
 	$(BIN)/headway up --data-dir $(DATA_DIR) --port $(PORT)
 
-test: setup
-	$(BIN)/pytest
+test: setup ## by TESTERS processes: the tests wait more than they compute
+	$(BIN)/pytest --numprocesses $(TESTERS) --dist loadgroup --no-loadscope-reorder
 
 lint: setup
 	$(BIN)/ruff format --check .

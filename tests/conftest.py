@@ -16,15 +16,24 @@ from tests.servers import postgres_server, temporal_server
 
 SECRET_KEYS = "test:" + base64.b64encode(bytes(32)).decode()
 _TEMPLATE = "headway_template"
+_LONGEST = ["end_to_end", "test_stack.py", "providers/internal/test_supervisor.py", "workflows/test_deployment.py"]
 _numbers = itertools.count(1)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of several processes that run the tests, one gets a whole file, and one all of tests/end_to_end with its stack."""
+    """How `make test` shares the tests out: a file goes to one process as a whole, tests/end_to_end with its stack too.
+
+    The longest come first, so that nobody waits for one at the end.
+    """
     for item in items:
-        shared = item.path.parent if item.path.parent.name == "end_to_end" else item.path
-        item.add_marker(pytest.mark.xdist_group(shared.relative_to(ROOT).as_posix()))
+        item.add_marker(pytest.mark.xdist_group(_group(item)))
+    items.sort(key=lambda item: _LONGEST.index(_group(item)) if _group(item) in _LONGEST else len(_LONGEST))
+
+
+def _group(item: pytest.Item) -> str:
+    path = item.path.relative_to(ROOT / "tests")
+    return path.parts[0] if path.parts[0] == "end_to_end" else path.as_posix()
 
 
 @pytest.fixture(scope="session")
