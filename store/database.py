@@ -35,15 +35,19 @@ set_json_loads(orjson.loads)
 class Database:
     """A pool of connections. Use as an async context manager, or `open` and `close` it."""
 
-    def __init__(self, url: str, pool_size: int = 10, patience_seconds: float | None = None) -> None:
-        """`patience_seconds` is what a piece of work may take until the database is taken for away; None: any time."""
+    def __init__(
+        self, url: str, pool_size: int = 10, patience_seconds: float | None = None, queue_seconds: float = 5
+    ) -> None:
+        """`patience_seconds` is what a piece of work may take until the database is taken for away; None: any time.
+        `queue_seconds` is how long a connection that is free is waited for.
+        """
         self.url = url
         self._patience = patience_seconds
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             url,
             min_size=1,
             max_size=pool_size,
-            timeout=5,
+            timeout=queue_seconds,
             open=False,
             connection_class=psycopg.AsyncConnection[DictRow],
             kwargs={

@@ -3,7 +3,6 @@
 import base64
 import itertools
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -12,7 +11,7 @@ from store.database import Database, migrate
 from store.seal import Sealer
 from store.server import LocalPostgres
 from tests.drawings import ROOT
-from tests.servers import postgres_server, temporal_server
+from tests.servers import PATIENCE_SECONDS, postgres_server, temporal_server
 
 SECRET_KEYS = "test:" + base64.b64encode(bytes(32)).decode()
 _TEMPLATE = "headway_template"
@@ -62,7 +61,7 @@ async def database_url(postgres: LocalPostgres) -> str:
 
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
-    async with Database(database_url) as opened:
+    async with Database(database_url, queue_seconds=PATIENCE_SECONDS) as opened:
         yield opened
 
 

@@ -15,6 +15,9 @@ from pathlib import Path
 from store.server import LocalPostgres
 
 TEMPORAL = str(Path(sys.executable).with_name("temporal"))
+PATIENCE_SECONDS = 90
+"""For what takes a second or two: on a crowded machine it may take a minute, and who waits in vain fails anyway."""
+
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)
 
@@ -43,7 +46,7 @@ def free_port() -> int:
     raise AssertionError("no port is free")
 
 
-async def eventually(condition: Callable[[], Awaitable[bool]], seconds: float = 30) -> None:
+async def eventually(condition: Callable[[], Awaitable[bool]], seconds: float = PATIENCE_SECONDS) -> None:
     """Waits for a condition; raises AssertionError when it does not come true in time."""
     until = time.monotonic() + seconds
     while not await condition():

@@ -17,7 +17,7 @@ import psycopg
 import pytest
 
 import stack
-from tests.servers import eventually
+from tests.servers import PATIENCE_SECONDS, eventually
 
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = {"postgres", "temporal", "edge", "api", "worker"}
@@ -58,7 +58,7 @@ class Up:
         return time.monotonic() - began
 
 
-def wait_for(condition: Any, seconds: float = 30) -> None:
+def wait_for(condition: Any, seconds: float = PATIENCE_SECONDS) -> None:
     until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until, f"not within {seconds} s"

@@ -107,7 +107,7 @@ async def test_a_live_log_has_every_line_once_as_it_comes(client: DeploymentsCli
     assert live == await all_logs(client, deployment)
 
 
-async def test_a_cancel_while_building_ends_it_within_seconds_and_leaves_no_process(
+async def test_a_cancel_while_building_ends_it_long_before_its_time_and_leaves_no_process(
     client: DeploymentsClient, make_project: MakeProject
 ) -> None:
     mark = f"mark-{uuid4().hex}"
@@ -117,8 +117,7 @@ async def test_a_cancel_while_building_ends_it_within_seconds_and_leaves_no_proc
     await is_building(client, deployment)
     await eventually(_has_processes(mark))
     await client.cancel_deployment(deployment.id)
-    # Within five seconds on a quiet machine, about one as a rule; a busy one gets twice that.
-    done = await asyncio.wait_for(client.wait_for_end(deployment.id), 10)
+    done = await end_of(client, deployment)  # after about a second; the build itself would take five minutes
     assert done.status is Status.CANCELED
     assert done.error is not None
     assert done.error.code == ErrorCode.CANCELED

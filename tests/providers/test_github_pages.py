@@ -382,10 +382,11 @@ async def test_jobs_beside_each_other_are_told_once_from_any_cursor() -> None:
             assert sorted(before + rest.lines) == sorted(ended.lines)
 
 
-async def test_a_log_that_is_not_there_yet_is_waited_for(github: GithubStandIn, provider: GithubPages) -> None:
+async def test_a_log_that_is_not_there_yet_is_waited_for(github: GithubStandIn) -> None:
     github.logs_missing = 3
 
-    ended = await deployed(provider, wanted())
+    async with pages_of(github, pace=replace(QUICK, log=30)) as provider:
+        ended = await deployed(provider, wanted())
 
     assert ended.last.stage == "built"
     assert {"added 3 packages", "Reported success!"} <= set(ended.lines)

@@ -47,7 +47,7 @@ from tests.conftest import SECRET_KEYS
 from tests.servers import eventually
 
 DONE = Ending(status=Status.SUCCEEDED)
-ENTRIES = 1000
+ENTRIES = 600
 FIRST = 6
 """Of the three projects that are made before."""
 
@@ -236,7 +236,7 @@ async def test_the_database_refuses_to_change_it(database: Database, shop: Proje
 
 
 class Tampered:
-    """A thousand entries in four chains, for a superuser to tamper with; each time from the original."""
+    """Entries in four chains, in more than one batch, for a superuser to tamper with; each time from the original."""
 
     def __init__(self, database: Database, reader: AuditReader) -> None:
         self.database = database
@@ -287,10 +287,10 @@ class Tampered:
 
 
 @pytest.fixture(scope="module")
-async def thousand(postgres: LocalPostgres) -> AsyncIterator[Tampered]:
+async def chains(postgres: LocalPostgres) -> AsyncIterator[Tampered]:
     async with await psycopg.AsyncConnection.connect(postgres.url("postgres"), autocommit=True) as connection:
-        await connection.execute("create database a_thousand_entries template headway_template")
-    async with Database(postgres.url("a_thousand_entries")) as database:
+        await connection.execute("create database many_entries template headway_template")
+    async with Database(postgres.url("many_entries")) as database:
         projects = ProjectStore(database, Sealer(SECRET_KEYS))
         for name in ("shop", "blog", "docs"):
             await projects.create_project(CreateProjectRequest(id=name, provider="internal"), "ada")
@@ -300,12 +300,12 @@ async def thousand(postgres: LocalPostgres) -> AsyncIterator[Tampered]:
 
 
 @pytest.fixture
-async def tampered(thousand: Tampered) -> Tampered:
+async def tampered(chains: Tampered) -> Tampered:
     """All is as it was."""
-    await thousand.restore()
-    report = await thousand.reader.verify(None)
+    await chains.restore()
+    report = await chains.reader.verify(None)
     assert (report.valid, report.entries, len(report.chains)) == (True, ENTRIES, 4)
-    return thousand
+    return chains
 
 
 def flipped(chance: random.Random, value: bytes) -> bytes:

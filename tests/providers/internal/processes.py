@@ -4,6 +4,8 @@ import asyncio
 import time
 from pathlib import Path
 
+from tests.servers import PATIENCE_SECONDS
+
 
 def running(needle: str) -> list[int]:
     """Processes whose command line holds `needle`; the dead that wait to be buried have none."""
@@ -19,7 +21,7 @@ def running(needle: str) -> list[int]:
     return found
 
 
-async def appears(needle: str, seconds: float = 20) -> list[int]:
+async def appears(needle: str, seconds: float = PATIENCE_SECONDS) -> list[int]:
     until = time.monotonic() + seconds
     while not (found := running(needle)):
         assert time.monotonic() < until, f"{needle!r} does not run"
@@ -27,7 +29,7 @@ async def appears(needle: str, seconds: float = 20) -> list[int]:
     return found
 
 
-async def is_gone(needle: str, seconds: float = 5) -> bool:
+async def is_gone(needle: str, seconds: float = PATIENCE_SECONDS) -> bool:
     until = time.monotonic() + seconds
     while running(needle):
         if time.monotonic() > until:
