@@ -32,6 +32,7 @@ from providers.base import Provider
 from providers.custom.provider import Custom
 from providers.github_pages.credentials import App
 from providers.github_pages.provider import GithubPages
+from providers.health import AddressChecks
 from providers.http import Options
 from providers.internal.edge import Edge
 from providers.internal.limits import Retention
@@ -236,7 +237,9 @@ async def _workers(
             parts.push_async_callback(provider.close)
         built_in = {provider.name: provider for provider in (internal, *hosted)}
         providers: Mapping[str, Provider] = {**built_in, **registry.plugin_instances()}
-        builds = BuildActivities(providers, progress, logs, _tokens(settings))
+        checks = AddressChecks(allow_private_addresses=settings.allow_private_addresses)
+        parts.push_async_callback(checks.close)
+        builds = BuildActivities(providers, progress, logs, checks, _tokens(settings))
         house = (MaintenanceActivities(providers), EnvironmentActivities(environments, providers))
         workers += build_workers(client, task_queue, builds, *house)
         await schedule_clean_up(client, task_queue)

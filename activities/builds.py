@@ -9,16 +9,18 @@ import contextlib
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from temporalio import activity
 
 from activities.failures import failing_plainly
 from activities.heartbeat import beating, carried_through
-from activities.pump import LogPump
+from activities.pump import CHECK_STREAM, LogPump
 from activities.steps import BuildOutcome, BuildStep, RestoreBuild, StartBuild
 from domain.build import Build, BuildRequest
 from domain.errors import DeploymentError, ErrorCode
+from domain.health import HealthCheck
+from domain.log import LogLevel, LogLine
 from domain.result import BuildReport, Failure
 from domain.states import Status
 from providers.base import BuildNews, Capability, Provider, Publication
@@ -41,16 +43,24 @@ STATUS_OF_STAGE = {"building": Status.BUILDING, "built": Status.BUILDING}
 _AWAY = frozenset({ErrorCode.PROVIDER_ERROR, ErrorCode.RATE_LIMITED, ErrorCode.UNAVAILABLE})
 
 
+class Checks(Protocol):
+    """Who asks an address whether it is well."""
+
+    async def check(self, wanted: HealthCheck, publication: Publication) -> LogLine: ...
+
+
 class BuildActivities:
     def __init__(
         self,
         providers: Mapping[str, Provider],
         progress: "ProgressStore",
         logs: "LogStore",
+        checks: Checks,
         hidden: Iterable[str] = (),
     ) -> None:
         """`hidden` are credentials of the service itself: no log shows them."""
         self._providers = providers
+        self._checks = checks
         self._progress = progress
         self._logs = logs
         self._hidden = [*hidden]
@@ -114,7 +124,7 @@ class BuildActivities:
     @carried_through
     @failing_plainly
     async def publish_build(self, step: BuildStep) -> None:
-        """Makes what was built reachable and writes down where."""
+        """Makes what was built reachable, writes down where, and returns once it is as well as was asked for."""
         deployment_id = step.build.deployment_id
         await self._progress.reach(deployment_id, Status.DEPLOYING)
         request = await self._request(step)
@@ -162,7 +172,7 @@ class BuildActivities:
         return await self._provider(step.provider).collect_report(await self._request(step), step.build)
 
     async def _announce(self, request: BuildRequest, publication: Publication) -> None:
-        """Writes down where the deployment is reached."""
+        """Writes down where the deployment is reached; from then on it counts as live, well or not."""
         await self._pump(request).publish(publication.lines)
         await self._progress.reach(
             request.deployment_id,
@@ -170,6 +180,17 @@ class BuildActivities:
             deployment_url=publication.deployment_url,
             preview_urls=publication.preview_urls,
         )
+        if request.configuration.health_check is not None:
+            await self._check(request, request.configuration.health_check, publication)
+
+    async def _check(self, request: BuildRequest, wanted: HealthCheck, publication: Publication) -> None:
+        try:
+            line = await self._checks.check(wanted, publication)
+        except DeploymentError as error:
+            said = LogLine(datetime.now(UTC), error.message, "healthCheck", "deploy", level=LogLevel.ERROR)
+            await self._pump(request).publish([said], CHECK_STREAM)
+            raise
+        await self._pump(request).publish([line], CHECK_STREAM)
 
     @contextlib.asynccontextmanager
     async def _waiting(self, deployment_id: str) -> AsyncIterator[None]:

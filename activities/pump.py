@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 BUILD_STREAM = "build"
 PUBLISH_STREAM = "publish"
+CHECK_STREAM = "check"
 SHOWN_LINES = 3
 SHOWN_LENGTH = 200
 MANY_LINES = 1000
@@ -76,15 +77,15 @@ class LogPump:
             beating.cancel()
             await asyncio.wait([beating])
 
-    async def publish(self, lines: list[LogLine]) -> None:
+    async def publish(self, lines: list[LogLine], stream: str = PUBLISH_STREAM) -> None:
         """Stores what publishing said; when it was stored before, nothing."""
         asked = (await self._position(BUILD_STREAM)).memory.get("masks", [])
-        self._begin(await self._position(PUBLISH_STREAM))
+        self._begin(await self._position(stream))
         for value in asked:
             self._mask.add(value)
         if not self._cursor:
             news = BuildNews(cursor="published", lines=lines, stage="built")
-            await self._append(self._batch(PUBLISH_STREAM, [news]))
+            await self._append(self._batch(stream, [news]))
 
     def _begin(self, position: StreamPosition) -> None:
         self._cursor = position.cursor

@@ -33,7 +33,7 @@ class RecordActivities:
         logs: "LogStore",
         wake: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """`wake` tells workflows at once whose turn has come; without, the dispatcher does so in its next round."""
+        """`wake` brings on at once whose turn has come; without, the dispatcher does so in its next round."""
         self._progress = progress
         self._gate = gate
         self._logs = logs

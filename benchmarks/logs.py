@@ -31,6 +31,7 @@ from domain.log import LogBatch, LogFilter, LogLine
 from domain.project import CreateProjectRequest
 from domain.result import BuildReport
 from providers.base import BuildNews, Capability, Provider, Publication
+from providers.health import AddressChecks
 from store.database import Database, migrate
 from store.deployments import DeploymentStore
 from store.limits import TriggerLimiter
@@ -91,7 +92,8 @@ class Bench:
         self.deployments = DeploymentStore(database, sealer, TriggerLimiter(database, 1000))
         self.projects = ProjectStore(database, sealer)
         self.provider = Recorded()
-        self.steps = BuildActivities({"recorded": self.provider}, ProgressStore(database, sealer), self.logs)
+        progress = ProgressStore(database, sealer)
+        self.steps = BuildActivities({"recorded": self.provider}, progress, self.logs, AddressChecks())
 
     async def prepare(self) -> None:
         project = {"id": "shop", "provider": "recorded", "concurrency": "parallel"}

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints
 
+from domain.health import HealthCheck, HealthCheckChange
 from domain.wire import Request, Wire
 
 DEFAULT_TIMEOUT_SECONDS = 3600
@@ -14,6 +15,9 @@ DEFAULT_TIMEOUT_SECONDS = 3600
 
 HIDDEN = "***"
 """What a reader sees in the place of a secret's value."""
+
+_LATER = ("health_check", "rollback_on_failure")
+"""Fields that came after deployments had been digested."""
 
 _CREDENTIAL = re.compile(
     r"(^|_)(TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?|API_?KEY|PRIVATE_?KEY|ACCESS_?KEY)($|_)", re.IGNORECASE
@@ -43,6 +47,10 @@ class DeploymentConfiguration(Wire):
     root_directory: str | None = None
     skip_deploy: bool = False
     timeout_seconds: int = DEFAULT_TIMEOUT_SECONDS
+    health_check: HealthCheck | None = Field(default=None, description="of the address, once it is published")
+    rollback_on_failure: bool = Field(
+        default=False, description="what was live before comes back by itself when this one went live and has failed"
+    )
 
 
 class ConfigurationChange(Request):
@@ -59,6 +67,15 @@ class ConfigurationChange(Request):
     root_directory: RelativePath | None = None
     skip_deploy: bool | None = None
     timeout_seconds: int | None = Field(default=None, ge=1, le=86400)
+    health_check: HealthCheckChange | None = None
+    rollback_on_failure: bool | None = None
+
+    @classmethod
+    def stored(cls, layer: dict[str, Any]) -> "ConfigurationChange":
+        """From what `layer` gave. Not validated again: it may be older than a rule of today."""
+        check = layer.get("health_check")
+        known = {**layer, "health_check": HealthCheckChange.model_construct(**check)} if check else layer
+        return cls.model_construct(**known)
 
     def layer(self) -> dict[str, Any]:
         """What was said, by Python's names, without secrets; to be stored or merged."""
@@ -105,8 +122,11 @@ def merge(*layers: dict[str, Any]) -> dict[str, Any]:
 
 
 def digest(configuration: DeploymentConfiguration) -> str:
-    """`sha256:` of the configuration as canonical JSON (RFC 8785, as far as values like ours go)."""
-    canonical = json.dumps(
-        configuration.model_dump(mode="json", by_alias=True), sort_keys=True, separators=(",", ":"), ensure_ascii=False
-    )
+    """`sha256:` of the configuration as canonical JSON (RFC 8785, as far as values like ours go).
+
+    What was added later counts once it is set: the same configuration keeps its digest over an upgrade.
+    """
+    unset = {name for name in _LATER if getattr(configuration, name) in (None, False)}
+    said = configuration.model_dump(mode="json", by_alias=True, exclude=unset)
+    canonical = json.dumps(said, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return "sha256:" + hashlib.sha256(canonical.encode()).hexdigest()

@@ -65,9 +65,13 @@ class BuildNews(Wire):
 
 
 class Publication(Wire):
-    """Where the deployment is reached. `lines` are for its log."""
+    """Where the deployment is reached. `lines` are for its log.
+
+    `reached_at` is an address of our own, where one serves the host of `deployment_url` to us.
+    """
 
     deployment_url: str | None = None
+    reached_at: str | None = None
     preview_urls: list[str] = Field(default_factory=list)
     lines: list[LogLine] = Field(default_factory=list)
 

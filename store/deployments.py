@@ -139,16 +139,23 @@ class DeploymentStore:
             project = await project_row(connection, row["project_id"])
             environment = await _kept_environment(connection, row)
             target = await rollbacks.find_target(connection, row, request.target_deployment_id)
-            columns = self._restoring(target)
-            columns |= {"rollback_of": row["id"], "triggered_by": actor, "message": request.message}
-            asked = RetryRequest(concurrency="supersede", cancel_running=True)
-            told = {"deed": "rollback", "rollbackOf": str(row["id"]), "to": str(target["id"])}
-            made = await self._insert(connection, columns, project, environment, asked, **told)
-            await rollbacks.hold(connection, environment, row, await deployment_row(connection, made.id))
-            return made
+            return await self.bring_back(connection, (project, environment, row), target, actor, request.message)
 
         async with self._database.transaction() as connection:
             return await once(connection, idempotent, Deployment, self._sealer, make)
+
+    async def bring_back(
+        self, connection: Connection, of: tuple[Row, Row, Row], target: Row, actor: str, message: str | None
+    ) -> Deployment:
+        """`rollback` inside a transaction. `of` are the project, its locked environment, and what is rolled back."""
+        project, environment, row = of
+        columns = self._restoring(target)
+        columns |= {"rollback_of": row["id"], "triggered_by": actor, "message": message}
+        asked = RetryRequest(concurrency="supersede", cancel_running=True)
+        told = {"deed": "rollback", "rollbackOf": str(row["id"]), "to": str(target["id"])}
+        made = await self._insert(connection, columns, project, environment, asked, **told)
+        await rollbacks.hold(connection, environment, row, await deployment_row(connection, made.id))
+        return made
 
     async def preview_rollback(self, deployment_id: str, request: RollbackRequest) -> RollbackPreview:
         """What `rollback` would change. Raises DeploymentError: not-found, conflict."""

@@ -88,16 +88,32 @@ async def leave(connection: Connection, row: Row, *, deployed: bool) -> Row:
     """
     if row["lane"] not in {"held", "waiting", "gated"}:
         return row
-    row = await change(connection, row, lane="released")
-    rows = await _active(connection, row["environment_id"], lock=True)
+    row, rows = await step_out(connection, row)
     if deployed:
         older = [other for other in rows if other["sequence"] < row["sequence"]]
         await _replace(connection, older, row["id"], {"gated", "waiting"})
-        rows = [other for other in rows if other["sequence"] > row["sequence"]]
-    first = next((other for other in rows if other["lane"] == "waiting"), None)
-    if first is not None and not any(other["lane"] == "held" for other in rows):
-        await change(connection, first, lane="held", **NOT_WAITING, **asking_to_wake())
+    await grant(connection, row["environment_id"])
     return row
+
+
+async def step_out(connection: Connection, row: Row) -> tuple[Row, list[Row]]:
+    """Frees what `row` holds and locks all that have not ended, which are answered; the lane is to be granted yet."""
+    if row["lane"] in {"held", "waiting", "gated"}:
+        row = await change(connection, row, lane="released")
+    return row, await _active(connection, row["environment_id"], lock=True)
+
+
+async def grant(connection: Connection, environment_id: UUID) -> None:
+    """Gives a free lane to the first in line. The caller has locked all that have not ended."""
+    cursor = await execute(
+        connection,
+        "select * from deployments where environment_id = %(id)s and lane = 'waiting' and not exists"
+        " (select 1 from deployments where environment_id = %(id)s and lane = 'held') order by sequence limit 1",
+        {"id": environment_id},
+    )
+    first = await cursor.fetchone()
+    if first is not None:
+        await change(connection, first, lane="held", **NOT_WAITING, **asking_to_wake())
 
 
 def asking_to_wake() -> dict[str, datetime | None]:

@@ -1,12 +1,14 @@
 """What was accepted and has not reached Temporal yet: workflows to start, cancels to deliver, news of webhooks."""
 
+from domain.audit import SYSTEM
 from domain.deployment import Deployment
 from domain.webhook import News
 from store.database import Database
 from store.rows import deployment_of
 
 _SETTLED = "interval '1 second'"
-"""The API delivers at once after its commit; what is older than this it could not deliver."""
+"""The API delivers at once after its commit; what is older than this it could not deliver. What the service has made
+itself nobody else delivers."""
 
 _PAUSE = "make_interval(secs => 5 + signals / 20)"
 """Between two signals to one workflow. In a day it gets some 1,800, which is 7,000 events: a history takes 51,200."""
@@ -20,8 +22,8 @@ class Outbox:
         """Deployments whose workflow was not started, oldest first."""
         rows = await self._database.fetch_all(
             "select * from deployments where status = 'created' and workflow_started_at is null"
-            f" and created_at < now() - {_SETTLED} order by created_at limit %(limit)s",
-            {"limit": limit},
+            f" and (created_at < now() - {_SETTLED} or triggered_by = %(system)s) order by created_at limit %(limit)s",
+            {"limit": limit, "system": SYSTEM},
         )
         return [deployment_of(row, None) for row in rows]
 

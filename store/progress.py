@@ -15,11 +15,13 @@ from domain.configuration import DeploymentConfiguration
 from domain.deployment import Deployment, DeploymentMetadata, Repository
 from domain.ending import Ending
 from domain.errors import ErrorCode
-from domain.result import DeploymentResult, DeploymentSummary
+from domain.result import DeploymentResult, DeploymentSummary, DeploymentWarning
 from domain.states import TERMINAL, Status, moves
-from store import audit, lanes
+from store import audit, lanes, rollbacks
 from store.database import Connection, Database, Row, execute
-from store.projects import opened_secrets
+from store.deployments import DeploymentStore
+from store.limits import TriggerLimiter
+from store.projects import environment_row, opened_secrets, project_row
 from store.rows import NOT_WAITING, change, deployment_of, deployment_row
 from store.seal import Sealer
 from store.webhook_intake import match_parked
@@ -29,6 +31,7 @@ class ProgressStore:
     def __init__(self, database: Database, sealer: Sealer) -> None:
         self._database = database
         self._sealer = sealer
+        self._deployments = DeploymentStore(database, sealer, TriggerLimiter(database, 0))  # a rollback has no limit
 
     async def build_request(self, deployment_id: str, build_timeout: timedelta) -> BuildRequest:
         """What the provider is asked for, secrets opened; the build's deadline counts from when it was first asked.
@@ -116,9 +119,14 @@ class ProgressStore:
             row = await deployment_row(connection, deployment_id, lock=True)
             if row["status"] in TERMINAL:
                 return deployment_of(row, None)
-            published = ending.status is Status.SUCCEEDED and not row["configuration"].get("skipDeploy")
-            before, row = row, await lanes.leave(connection, row, deployed=published)
-            ending = _as_it_was(row, ending)
+            before, ending = row, _as_it_was(row, ending)
+            after = await rollbacks.aftermath(connection, row, ending)
+            ending = _telling(ending, after)
+            if after is not None and after.target is not None:
+                row, _ = await lanes.step_out(connection, row)
+            else:
+                published = ending.status is Status.SUCCEEDED and not row["configuration"].get("skipDeploy")
+                row = await lanes.leave(connection, row, deployed=published)
             *between, final = moves(Status(row["status"]), ending.status)
             for status in between:
                 row = await _enter(connection, row, status)
@@ -134,7 +142,18 @@ class ProgressStore:
             deployment = deployment_of(row, None)
             await _write_result(connection, deployment, ending)
             await audit.deployment(connection, SYSTEM, "finish", before, row, status=row["status"])
+            if after is not None and after.target is not None:
+                await self._bring_back(connection, row, after.target)
             return deployment
+
+    async def _bring_back(self, connection: Connection, row: Row, target: Row) -> None:
+        """What was live before, by itself. All that have not ended are locked; the lane is nobody's."""
+        project = await project_row(connection, row["project_id"])
+        environment = await environment_row(connection, str(row["environment_id"]))
+        why = f"{row['id']} went live and {row['status']}: {row['error']['message'] if row['error'] else ''}"
+        asked = (project, environment, row)
+        await self._deployments.bring_back(connection, asked, target, SYSTEM, why[:_LONGEST_REASON])
+        await lanes.grant(connection, environment["id"])
 
 
 _LONGEST_REASON = 500
@@ -174,6 +193,20 @@ def _as_it_was(row: Row, ending: Ending) -> Ending:
         return ending
     message = f"superseded by deployment {row['superseded_by']}"
     return ending.model_copy(update={"failure": ending.failure.model_copy(update={"message": message})})
+
+
+def _telling(ending: Ending, after: rollbacks.Aftermath | None) -> Ending:
+    """The ending, which says what is live now."""
+    if after is None:
+        return ending
+    hint = "; ".join(part for part in (ending.failure and ending.failure.hint, after.hint) if part)
+    warnings = [*ending.report.warnings, DeploymentWarning(message=after.hint)]
+    return ending.model_copy(
+        update={
+            "failure": ending.failure and ending.failure.model_copy(update={"hint": hint}),
+            "report": ending.report.model_copy(update={"warnings": warnings}),
+        }
+    )
 
 
 async def _write_result(connection: Connection, deployment: Deployment, ending: Ending) -> None:

@@ -229,8 +229,7 @@ class ProjectStore:
     def _shown(self, row: Row, purpose: str) -> dict[str, Any]:
         """The configuration as it was sent, by its names on the wire, with the names of its secrets; their versions."""
         told = versions(secret_counts(row, opened_secrets(row, self._sealer, purpose)))
-        # Not validated again: what was stored may be older than a rule of today.
-        change = ConfigurationChange.model_construct(**row["configuration"])
+        change = ConfigurationChange.stored(row["configuration"])
         shown = change.model_dump(mode="json", by_alias=True, exclude_unset=True, warnings=False)
         secrets = {"secrets": dict.fromkeys(told, HIDDEN)} if told else {}
         return {"configuration": {**shown, **secrets}, "secret_versions": told}

@@ -1,16 +1,20 @@
 """Rollbacks: which deployment an environment goes back to, what that changes, and what does not come back by itself."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from domain.configuration import HIDDEN
 from domain.deployment import Change
+from domain.ending import Ending
 from domain.errors import DeploymentError, ErrorCode
+from domain.states import Status
 from store import audit
 from store.database import Connection, Row, execute
 from store.projects import as_uuid, opened_secrets, update
 from store.seal import Sealer
 
 _OFFERED = 10
+_NOTHING_BEFORE = "nothing succeeded here before it that could be brought back"
 _PUBLISHED = "status = 'succeeded' and not coalesce((configuration->>'skipDeploy')::boolean, false)"
 
 
@@ -21,21 +25,37 @@ async def find_target(connection: Connection, row: Row, wanted: str | None) -> R
         DeploymentError: conflict, with those that are there to go back to.
     """
     condition = "id = %(wanted)s" if wanted is not None else "sequence < %(sequence)s"
-    cursor = await execute(
-        connection,
-        f"select * from deployments where environment_id = %(environment)s and {_PUBLISHED} and id <> %(own)s"
-        f" and {condition} order by sequence desc limit 1",
-        {
-            "environment": row["environment_id"],
-            "own": row["id"],
-            "sequence": row["sequence"],
-            "wanted": wanted and as_uuid(wanted),
-        },
-    )
-    found = await cursor.fetchone()
+    found = await _published(connection, row, condition, wanted=wanted and as_uuid(wanted))
     if found is None:
         raise await _nothing_there(connection, row, wanted)
     return found
+
+
+@dataclass(frozen=True)
+class Aftermath:
+    """What comes of a deployment that went live and has failed all the same."""
+
+    hint: str
+    target: Row | None = None
+
+
+async def aftermath(connection: Connection, row: Row, ending: Ending) -> Aftermath | None:
+    """None: it never went live, or it is well, or something newer is live.
+
+    A rollback that fails is not rolled back again: whatever is broken then, another turn does not mend it.
+    """
+    well = ending.status is Status.SUCCEEDED
+    if well or row["deployment_url"] is None or row["superseded_by"] is not None:
+        return None
+    if await _published(connection, row, "sequence > %(sequence)s") is not None:
+        return None
+    target = await _published(connection, row, "sequence < %(sequence)s")
+    if row["rollback_of"] is not None or not row["configuration"].get("rollbackOnFailure"):
+        way = f"`headway rollback {row['id']}` brings back what was live before" if target else _NOTHING_BEFORE
+        return Aftermath(f"it is live all the same; {way}")
+    if target is None:
+        return Aftermath(f"it is live all the same; {_NOTHING_BEFORE}")
+    return Aftermath(f"deployment {target['id']}, which was live before, comes back by itself", target)
 
 
 async def hold(connection: Connection, environment: Row, row: Row, rollback: Row) -> None:
@@ -91,6 +111,17 @@ def _shown(path: str, facts: dict[str, str], row: Row, other: Row) -> str | None
         return HIDDEN
     elsewhere = others and others["scope"] != own["scope"]
     return f"v{own['version']}" + (f" ({own['scope']})" if elsewhere else "")
+
+
+async def _published(connection: Connection, row: Row, condition: str, **more: Any) -> Row | None:
+    """The newest other deployment of the environment that has been live, of those that fulfil the condition."""
+    cursor = await execute(
+        connection,
+        f"select * from deployments where environment_id = %(environment)s and {_PUBLISHED} and id <> %(own)s"
+        f" and {condition} order by sequence desc limit 1",
+        {"environment": row["environment_id"], "own": row["id"], "sequence": row["sequence"], **more},
+    )
+    return await cursor.fetchone()
 
 
 async def _nothing_there(connection: Connection, row: Row, wanted: str | None) -> DeploymentError:

@@ -96,18 +96,21 @@ class Dispatcher:
 
     async def deliver(self) -> None:
         """Raises DeploymentError (unavailable) when Temporal or the database is away; the next round goes on."""
-        for deployment in await self._outbox.not_started():
-            await self._workflows.start(deployment)
-            await self._outbox.mark_started(deployment.id)
+        await self.wake()
         for deployment_id in await self._outbox.not_canceled():
             await self._workflows.cancel(deployment_id, "requested")
             await self._outbox.mark_canceled(deployment_id)
-        await self.wake()
         for courier in self._couriers:
             await courier.deliver()
 
     async def wake(self) -> None:
-        """Tells workflows that there is something new to see in their record. Raises DeploymentError (unavailable)."""
+        """Starts what has not been started, and tells workflows that there is something new to see in their record.
+
+        Raises DeploymentError (unavailable).
+        """
+        for deployment in await self._outbox.not_started():
+            await self._workflows.start(deployment)
+            await self._outbox.mark_started(deployment.id)
         for deployment_id in await self._outbox.not_woken():
             await self._workflows.wake(deployment_id)
             await self._outbox.mark_woken(deployment_id)

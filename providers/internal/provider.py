@@ -141,7 +141,7 @@ class Internal(Provider):
                 await self._publish(site)
                 lines.append(_publish_line(f"{self.edge.url_of(site.host)} serves {site.deployment_id}"))
         urls = [self.edge.url_of(site.host) for site in (production, preview)]
-        return Publication(deployment_url=urls[0], preview_urls=urls[1:], lines=lines)
+        return Publication(deployment_url=urls[0], preview_urls=urls[1:], reached_at=self.edge.public_url, lines=lines)
 
     async def repoint(self, request: BuildRequest, build: Build) -> Publication:
         return await self.publish_build(request, build)

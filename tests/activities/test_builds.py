@@ -20,6 +20,7 @@ from domain.project import CreateProjectRequest
 from domain.result import BuildReport, Failure
 from domain.states import Status
 from providers.base import BuildNews, Capability, Provider, Publication
+from providers.health import AddressChecks
 from store.database import Database
 from store.deployments import DeploymentStore
 from store.events import EventStore
@@ -39,8 +40,11 @@ class Scripted(Provider):
     name = "scripted"
     capabilities: ClassVar[frozenset[Capability]] = frozenset()
 
-    def __init__(self, at_a_time: int = 3, failure: Failure | None = None) -> None:
+    def __init__(
+        self, at_a_time: int = 3, failure: Failure | None = None, url: str = "https://shop.example.org/"
+    ) -> None:
         self.at_a_time = at_a_time
+        self.url = url
         self.failure = failure
         self.running: set[str] = set()
         self.asked: list[BuildRequest] = []
@@ -81,7 +85,7 @@ class Scripted(Provider):
         self.running.discard(build.deployment_id)
 
     async def publish_build(self, request: BuildRequest, build: Build) -> Publication:
-        return Publication(deployment_url="https://shop.example.org/", lines=[_line("published", source="deploy")])
+        return Publication(deployment_url=self.url, lines=[_line("published", source="deploy")])
 
     async def collect_report(self, request: BuildRequest, build: Build) -> BuildReport:
         return BuildReport(artifact_id="sha256:1")
@@ -99,13 +103,13 @@ class Bench:
         self.logs = LogStore(database, sealer)
         self.events = EventStore(database)
         self.provider = provider
-        self.steps = BuildActivities(
-            {"scripted": provider}, ProgressStore(database, sealer), self.logs, hidden=["operators-own"]
-        )
+        checks = AddressChecks(allow_private_addresses=True)
+        progress = ProgressStore(database, sealer)
+        self.steps = BuildActivities({"scripted": provider}, progress, self.logs, checks, ["operators-own"])
         self.deployment: Deployment
 
-    async def accept(self, projects: ProjectStore) -> "Bench":
-        configuration = {"secrets": {"NPM_TOKEN": "npm-secret"}}
+    async def accept(self, projects: ProjectStore, **more: Any) -> "Bench":
+        configuration = {"secrets": {"NPM_TOKEN": "npm-secret"}, **more}
         project = CreateProjectRequest.model_validate(
             {"id": "shop", "provider": "scripted", "configuration": configuration}
         )
@@ -228,6 +232,32 @@ async def test_publishing_twice_says_its_lines_once(bench: Bench) -> None:
     assert [line.message for line in await bench.log()] == ["published"]
     now = await bench.now()
     assert (now.status, now.deployment_url) == (Status.DEPLOYING, "https://shop.example.org/")
+
+
+@pytest.mark.parametrize(("wanted", "well"), [(404, True), (200, False)])
+async def test_what_is_published_is_checked_and_counts_as_live_either_way(
+    database: Database, sealer: Sealer, wanted: int, well: bool
+) -> None:
+    async def absent(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(absent, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    check = {"healthCheck": {"status": wanted, "timeoutSeconds": 1}}
+    bench = await Bench(database, sealer, Scripted(url=url)).accept(ProjectStore(database, sealer), **check)
+    step = await bench.start()
+    for _ in range(2):  # as after a worker's death
+        if well:
+            await ActivityEnvironment().run(bench.steps.publish_build, step)
+        else:
+            with pytest.raises(ApplicationError, match="status 404, wanted status 200") as failed:
+                await ActivityEnvironment().run(bench.steps.publish_build, step)
+            assert failed.value.non_retryable
+    server.close()
+    [_, told] = await bench.log()
+    assert (told.step, told.source, told.level) == ("healthCheck", "deploy", "info" if well else "error")
+    assert (await bench.now()).deployment_url == url
 
 
 async def test_a_start_that_has_begun_is_carried_through_a_cancel(bench: Bench) -> None:

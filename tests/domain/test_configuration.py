@@ -47,6 +47,33 @@ def test_the_digest_depends_on_what_is_set_alone() -> None:
     assert digest(one) != digest(one.model_copy(update={"skip_deploy": True}))
 
 
+def test_what_was_added_later_counts_for_the_digest_once_it_is_set() -> None:
+    plain = DeploymentConfiguration(environment="production")
+    assert digest(plain) == "sha256:7a6fb28d106b6399d135ffd9e62942cdbea4e9da7b0e77b4a663871681e56905"
+    for later in ({"rollbackOnFailure": True}, {"healthCheck": {"path": "/up"}}):
+        assert digest(DeploymentConfiguration.model_validate({"environment": "production", **later})) != digest(plain)
+
+
+def test_a_health_check_is_merged_field_by_field_and_shown_as_it_was_sent() -> None:
+    project = ConfigurationChange.model_validate({"healthCheck": {"path": "/up", "timeoutSeconds": 5}}).layer()
+    merged = merge(project, ConfigurationChange.model_validate({"healthCheck": {"status": [200, 204]}}).layer())
+    check = DeploymentConfiguration.model_validate({"environment": "production", **merged}).health_check
+    assert check is not None
+    assert (check.path, check.timeout_seconds, check.status) == ("/up", 5, [200, 204])
+    shown = ConfigurationChange.stored(project).model_dump(mode="json", by_alias=True, exclude_unset=True)
+    assert shown == {"healthCheck": {"path": "/up", "timeoutSeconds": 5}}
+    assert merge(project, ConfigurationChange(health_check=None).layer()) == {}
+
+
+@pytest.mark.parametrize(
+    "check",
+    [{"path": "up"}, {"path": "/a b"}, {"path": "/#x"}, {"status": 99}, {"status": "ok"}, {"timeoutSeconds": 61}],
+)
+def test_a_health_check_that_could_not_be_made_is_refused(check: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        ConfigurationChange.model_validate({"healthCheck": check})
+
+
 @pytest.mark.parametrize("path", ["../..", "a/../../b", "/etc", "~root", "a\\..\\b"])
 def test_a_path_that_leaves_the_repository_is_told(path: str) -> None:
     assert outside(path)

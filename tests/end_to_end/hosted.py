@@ -30,6 +30,7 @@ from domain.states import Status
 from providers.breaker import Breaker, Breakers
 from providers.github_pages import pace as github_pace
 from providers.github_pages.provider import GithubPages
+from providers.health import AddressChecks
 from providers.http import Options
 from providers.netlify import pace as netlify_pace
 from providers.netlify.provider import Netlify
@@ -320,7 +321,7 @@ async def service(
         progress = ProgressStore(database, sealer)
         records = RecordActivities(progress, GateStore(database), found.logs, found.dispatcher.wake)
         upkeep = LogActivities(LogUpkeep(database, found.logs, None, Keep(30, 365)))
-        builds = BuildActivities(hosted, progress, found.logs)
+        builds = BuildActivities(hosted, progress, found.logs, AddressChecks(allow_private_addresses=True))
         queue = worker.own_queue(directory)
         environments = EnvironmentActivities(EnvironmentStore(database), hosted)
         for one in (

@@ -124,3 +124,30 @@ async def test_a_rollback_brings_the_site_of_then_back_without_a_build(
     forward = await root("POST", f"/v1/deployments/{back['id']}/rollback", 202)
     assert (await end_of(client, Deployment.model_validate(forward))).status is Status.SUCCEEDED
     assert ask(host).text == served[1]
+
+
+async def test_a_site_that_is_not_well_gives_way_to_the_one_before_by_itself(
+    client: DeploymentsClient, root: Person, make_project: MakeProject, ask: Ask
+) -> None:
+    check = {"path": "/", "contains": "well", "timeoutSeconds": 1}
+    build = {"buildCommand": "mkdir -p out; echo $SAYS > out/index.html", "outputDirectory": "out"}
+    project = await make_project({"a": ""}, **build, healthCheck=check, rollbackOnFailure=True)
+    host = f"production.{project}.localhost"
+
+    async def deploy(says: str) -> Deployment:
+        asked = {"projectId": project, "sourceRef": "main", "configuration": {"environmentVariables": {"SAYS": says}}}
+        made = Deployment.model_validate(await root("POST", "/v1/deployments", 202, asked))
+        return await end_of(client, made)
+
+    good, bad = await deploy("all is well"), await deploy("broken")
+    assert (good.status, bad.status) == (Status.SUCCEEDED, Status.FAILED)
+    assert bad.error is not None
+    assert (bad.error.code, bad.error.phase) == ("deployment/deploy-failed", "deploying")
+    assert "status 200 without the text, wanted status 200-399 and a body with 'well'" in bad.error.message
+    newest = (await root("GET", f"/v1/projects/{project}/deployments?limit=1", 200))["items"][0]
+    assert (newest["rollbackOf"], newest["restores"], newest["triggeredBy"]) == (bad.id, good.id, "headway")
+    back = await end_of(client, Deployment.model_validate(newest))
+    assert (back.status, back.artifact_id) == (Status.SUCCEEDED, good.artifact_id)
+    assert ask(host).text == "all is well\n"
+    held = await root("POST", "/v1/deployments", 202, {"projectId": project, "sourceRef": "main"})
+    assert held["waitingOn"] == "approval"

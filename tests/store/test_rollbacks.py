@@ -6,19 +6,28 @@ from typing import Any
 
 import pytest
 
+from domain.audit import SYSTEM
 from domain.build import Build
 from domain.configuration import ConfigurationChange
-from domain.deployment import Deployment, RetryRequest, RollbackRequest, TriggerDeploymentRequest
+from domain.deployment import (
+    Deployment,
+    ListDeploymentsOptions,
+    RetryRequest,
+    RollbackRequest,
+    TriggerDeploymentRequest,
+)
 from domain.ending import Ending
 from domain.errors import DeploymentError, ErrorCode
+from domain.page import PageRequest
 from domain.project import Project, UpdateEnvironmentRequest, UpdateProjectRequest
-from domain.result import BuildReport
+from domain.result import BuildReport, Failure
 from domain.secret import document
 from domain.states import Status
 from store.database import Database
 from store.deployments import DeploymentStore
 from store.gate import GateStore
 from store.limits import TriggerLimiter
+from store.outbox import Outbox
 from store.progress import ProgressStore
 from store.projects import ProjectStore
 from store.seal import Sealer
@@ -41,9 +50,7 @@ class Shop:
 
     async def deploy(self, number: int, status: Status = Status.SUCCEEDED, **more: Any) -> Deployment:
         await self.configure(number)
-        asked = {"project_id": "shop", "source_ref": "main", "concurrency": "queue", **more}
-        made = (await self.deployments.trigger(TriggerDeploymentRequest.model_validate(asked), "ada")).answer
-        return await self.end(made, status, number)
+        return await self.end(await self.trigger(**more), status, number)
 
     async def end(self, made: Deployment, status: Status, number: int) -> Deployment:
         build = Build(deployment_id=made.id, project_id="shop", environment="production", build_id=f"b{number}")
@@ -51,6 +58,20 @@ class Shop:
         await self.progress.reach(made.id, Status.BUILDING, commit_sha=f"{number:040x}")
         report = BuildReport(artifact_id=f"sha256:{number}")
         return await self.progress.finish(made.id, Ending(status=status, report=report))
+
+    async def goes_bad(self, made: Deployment, status: Status = Status.FAILED) -> Deployment:
+        """It went live, and its address was not well."""
+        url = "https://shop.example.org/"
+        await self.progress.reach(made.id, Status.DEPLOYING, deployment_url=url, commit_sha="b" * 40)
+        failure = Failure(code=ErrorCode.DEPLOY_FAILED, message="status 500, wanted 200", phase="deploying")
+        return await self.progress.finish(made.id, Ending(status=status, failure=failure))
+
+    async def trigger(self, **more: Any) -> Deployment:
+        asked = {"project_id": "shop", "source_ref": "main", "concurrency": "queue", **more}
+        return (await self.deployments.trigger(TriggerDeploymentRequest.model_validate(asked), "ada")).answer
+
+    async def newest(self) -> Deployment:
+        return (await self.deployments.list_of_project("shop", ListDeploymentsOptions(), PageRequest(limit=1))).items[0]
 
     async def rollback(self, deployment: Deployment, target: str | None = None) -> Deployment:
         asked = RollbackRequest(target_deployment_id=target)
@@ -179,3 +200,89 @@ async def test_a_retry_publishes_what_was_built_where_it_is_unchanged(shop_of: S
     assert (again.restores, again.metadata.parent_deployment_id) == (failed.id, failed.id)
     with pytest.raises(DeploymentError, match="there is no build to publish"):
         await shop_of.deployments.retry(failed.id, RetryRequest(from_stage="deploy", source_ref="other"), "ada")
+
+
+BACK: dict[str, Any] = {"configuration": {"rollbackOnFailure": True}}
+
+
+async def test_what_went_live_and_is_not_well_is_rolled_back_by_itself(shop_of: Shop, database: Database) -> None:
+    first = await shop_of.deploy(1)
+    bad = await shop_of.trigger(**BACK)
+    waiting = await shop_of.trigger()
+    ended = await shop_of.goes_bad(bad)
+    assert ended.error is not None
+    assert (ended.status, ended.error.hint) == (
+        Status.FAILED,
+        f"deployment {first.id}, which was live before, comes back by itself",
+    )
+    back = await shop_of.newest()
+    assert (back.rollback_of, back.restores, back.triggered_by) == (bad.id, first.id, SYSTEM)
+    assert (back.message, back.waiting_on) == (f"{bad.id} went live and failed: status 500, wanted 200", None)
+    assert await shop_of.ran_with(back) == await shop_of.ran_with(first)
+    assert await shop_of.held_ref(bad) == "main"
+    assert (await shop_of.deployments.get(waiting.id)).superseded_by == back.id
+    assert [one.id for one in await Outbox(database).not_started()] == [back.id]
+    result = await shop_of.deployments.result(bad.id)
+    assert result is not None
+    assert [warning.message for warning in result.warnings] == [ended.error.hint]
+    told = await database.fetch_all("select action, actor, reason from audit order by sequence desc limit 4")
+    assert [(one["action"], one["actor"], one["reason"]) for one in reversed(told)] == [
+        ("deployment.finish", SYSTEM, None),
+        ("deployment.supersede", SYSTEM, None),
+        ("deployment.rollback", SYSTEM, back.message),
+        ("environment.hold", SYSTEM, None),
+    ]
+
+
+async def test_a_rollback_that_fails_is_not_rolled_back(shop_of: Shop) -> None:
+    await shop_of.deploy(1, **BACK)
+    await shop_of.goes_bad(await shop_of.trigger(**BACK))
+    back = await shop_of.newest()
+    ended = await shop_of.goes_bad(back)
+    assert (await shop_of.newest()).id == back.id
+    assert ended.error is not None
+    assert f"`headway rollback {back.id}` brings back" in (ended.error.hint or "")
+
+
+async def test_without_the_word_it_stays_live_and_says_how_to_go_back(shop_of: Shop) -> None:
+    await shop_of.deploy(1)
+    bad = await shop_of.trigger()
+    ended = await shop_of.goes_bad(bad)
+    assert ended.error is not None
+    hint = f"it is live all the same; `headway rollback {bad.id}` brings back what was live before"
+    assert (ended.error.hint, (await shop_of.newest()).id) == (hint, bad.id)
+    assert await shop_of.held_ref(bad) is None
+
+
+async def test_with_nothing_before_it_there_is_a_warning(shop_of: Shop) -> None:
+    bad = await shop_of.trigger(**BACK)
+    await shop_of.goes_bad(bad)
+    result = await shop_of.deployments.result(bad.id)
+    assert result is not None
+    assert [warning.message for warning in result.warnings] == [
+        "it is live all the same; nothing succeeded here before it that could be brought back"
+    ]
+    assert (await shop_of.newest()).id == bad.id
+
+
+@pytest.mark.parametrize("status", [Status.FAILED, Status.TIMEOUT, Status.CANCELED])
+async def test_what_never_went_live_or_is_no_longer_live_leaves_all_as_it_is(shop_of: Shop, status: Status) -> None:
+    await shop_of.deploy(1)
+    unseen = await shop_of.end(await shop_of.trigger(**BACK), status, 2)
+    overtaken = await shop_of.trigger(**BACK, concurrency="parallel")
+    newer = await shop_of.deploy(3, concurrency="parallel")
+    await shop_of.goes_bad(overtaken, status)
+    assert (await shop_of.newest()).id == newer.id
+    assert unseen.error is None
+
+
+async def test_a_rollback_by_itself_waits_for_what_runs_beside_to_end(shop_of: Shop) -> None:
+    first = await shop_of.deploy(1)
+    beside = await shop_of.trigger()
+    bad = await shop_of.trigger(**BACK, force=True)
+    await shop_of.goes_bad(bad)
+    back = await shop_of.newest()
+    assert (back.restores, back.waiting_on) == (first.id, "lane")
+    assert (await shop_of.deployments.get(beside.id)).cancel_requested_at is not None
+    await shop_of.progress.finish(beside.id, Ending(status=Status.CANCELED))
+    assert (await shop_of.gate.look(back.id)).may_go
