@@ -1,11 +1,14 @@
 """What the environment says about the service (`HEADWAY_…`). Read by the entry points alone, handed down as values."""
 
+import json
 import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from domain.oidc import ACCEPTED, TrustedIssuer, check_together
 
 Role = Literal["workflows", "builds"]
 
@@ -50,7 +53,10 @@ class Settings(BaseSettings):
     edge_url: str = Field(default="http://localhost:8081", description="where published sites are reached")
     sites_domain: str = "localhost"
     allow_private_addresses: bool = Field(
-        default=False, description="whether git and providers may be at private addresses"
+        default=False, description="whether git, providers and issuers may be at private addresses"
+    )
+    oidc_issuers: Annotated[list[TrustedIssuer], NoDecode] = Field(
+        default_factory=list, description="whose OpenID Connect tokens are accepted, and what their claims allow; JSON"
     )
     build_environment: dict[str, str] = Field(
         default_factory=dict,
@@ -72,6 +78,25 @@ class Settings(BaseSettings):
     @classmethod
     def _split(cls, roles: object) -> object:
         return frozenset(role.strip() for role in roles.split(",")) if isinstance(roles, str) else roles
+
+    @field_validator("oidc_issuers", mode="before")
+    @classmethod
+    def _parsed(cls, issuers: object) -> object:
+        if not isinstance(issuers, str):
+            return issuers
+        try:
+            return json.loads(issuers or "[]")
+        except ValueError as error:
+            raise ValueError(f"is no JSON ({error}); accepted: {ACCEPTED}") from None
+
+    @field_validator("oidc_issuers")
+    @classmethod
+    def _apart(cls, issuers: list[TrustedIssuer], known: ValidationInfo) -> list[TrustedIssuer]:
+        check_together(issuers)
+        plain = [trusted.issuer for trusted in issuers if trusted.issuer.startswith("http:")]
+        if plain and not known.data.get("allow_private_addresses"):
+            raise ValueError(f"the issuer {plain[0]} needs HEADWAY_ALLOW_PRIVATE_ADDRESSES=true; accepted: https://…")
+        return issuers
 
     @field_validator("log_archive")
     @classmethod

@@ -9,6 +9,7 @@ from fastapi.routing import APIRoute
 
 from api import openapi, own_log, problems
 from api.background import Background
+from api.callers import Callers
 from api.delivery import Delivery
 from api.limits import RateLimitHeaders
 from api.log_feed import LogFeeds
@@ -18,6 +19,7 @@ from api.passes import Passes
 from api.routes import audit, deployments, events, logs, operations, projects, tokens, webhooks
 from api.services import ProviderEntry, Services
 from providers import registry
+from providers.oidc import Issuers
 from providers.webhooks import senders
 from settings import Settings
 from store.archive import LogArchive
@@ -86,6 +88,7 @@ def create_app(settings: Settings) -> FastAPI:
             await parts.enter_async_context(services.database)
             if settings.first_token is not None:
                 await services.tokens.ensure_first(settings.first_token.get_secret_value())
+            parts.push_async_callback(services.callers.close)
             await parts.enter_async_context(services.listener)
             await parts.enter_async_context(services.log_feeds)
             parts.push_async_callback(services.background.close)
@@ -122,7 +125,10 @@ def _services(settings: Settings) -> Services:
     page = _temporal_page(settings)
     log_store = LogStore(database, sealer, archive)
     tokens_store = TokenStore(database, sealer)
-    listener, passes = Listener(url), Passes(tokens_store)
+    callers = Callers(
+        tokens_store, Issuers(settings.oidc_issuers, allow_private_addresses=settings.allow_private_addresses)
+    )
+    listener, passes = Listener(url), Passes(callers)
     workflows = DeploymentWorkflows(settings.temporal_address, settings.temporal_namespace)
     deployment_store = DeploymentStore(database, sealer, limiter, page)
     outbox = Outbox(database)
@@ -135,6 +141,7 @@ def _services(settings: Settings) -> Services:
         gate=GateStore(database, page),
         logs=log_store,
         tokens=tokens_store,
+        callers=callers,
         audit=AuditReader(database),
         passes=passes,
         limiter=limiter,

@@ -14,29 +14,41 @@ from domain.errors import DeploymentError, ErrorCode
 from domain.token import EVERY_PROJECT, Scope, Token
 from store import audit
 
-_BEARER = HTTPBearer(auto_error=False, description="A token of `POST /v1/tokens`, or the operator's first one.")
+_DESCRIPTION = (
+    "A token of `POST /v1/tokens`, the operator's first one, or one of an OpenID Connect issuer that is trusted."
+)
+_BEARER = HTTPBearer(auto_error=False, description=_DESCRIPTION)
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]
 
 
 def _needs(scope: Scope) -> Callable[[Services, Credentials], Awaitable[Token]]:
     async def caller(services: Wired, credentials: Credentials) -> Token:
-        token = await services.tokens.find(credentials.credentials) if credentials else None
+        token = await services.callers.find(credentials.credentials) if credentials else None
         if token is None:
             raise DeploymentError(
                 ErrorCode.UNAUTHENTICATED, "send 'Authorization: Bearer TOKEN' with a token that is valid"
             )
         check_scope(token, scope)
         audit.note_token(token.id)
-        return token
+        return token.within(scope)
 
     return caller
 
 
-def check_scope(token: Token, scope: Scope) -> None:
-    """Raises DeploymentError (insufficient-permissions)."""
+def check_scope(token: Token, scope: Scope, project_id: str | None = None) -> None:
+    """That it has the scope: in that project, where one is named, else in any.
+
+    Raises:
+        DeploymentError: insufficient-permissions.
+    """
     if not token.may(scope):
         raise DeploymentError(
             ErrorCode.INSUFFICIENT_PERMISSIONS, f"this token lacks the scope '{scope}'; it has: {_scopes(token)}"
+        )
+    if project_id is not None and not token.within(scope).reaches(project_id):
+        raise DeploymentError(
+            ErrorCode.INSUFFICIENT_PERMISSIONS,
+            f"this token has the scope '{scope}', but not in the project {project_id}",
         )
 
 

@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 from pydantic import Field
 
 from api.background import Background
+from api.callers import Callers
 from api.delivery import Delivery
 from api.log_feed import LogFeeds
 from api.metrics import Metrics
@@ -46,6 +47,7 @@ class Services:
     gate: GateStore
     logs: LogStore
     tokens: TokenStore
+    callers: Callers
     audit: AuditReader
     passes: Passes
     limiter: TriggerLimiter

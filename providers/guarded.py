@@ -4,6 +4,8 @@ Rule: every client that reaches an address which somebody else can set is made w
 """
 
 import asyncio
+import functools
+import ssl
 from collections.abc import Iterable
 
 import httpcore
@@ -20,7 +22,7 @@ class GuardedTransport(httpx.AsyncHTTPTransport):
     """HTTP/1.1 without proxies. TLS still asks for the name, whatever address the connection goes to."""
 
     def __init__(self, limits: httpx.Limits, *, allow_private_addresses: bool) -> None:
-        context = httpx.create_ssl_context(trust_env=False)
+        context = _tls()
         super().__init__(verify=context, limits=limits, trust_env=False)
         # httpx has no argument for httpcore's (public) network backend: the pool is made again with it.
         self._pool = httpcore.AsyncConnectionPool(
@@ -30,6 +32,12 @@ class GuardedTransport(httpx.AsyncHTTPTransport):
             keepalive_expiry=limits.keepalive_expiry,
             network_backend=_GuardedBackend(allow_private_addresses),
         )
+
+
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    """One for all: reading the authorities takes a quarter of a second."""
+    return httpx.create_ssl_context(trust_env=False)
 
 
 class _GuardedBackend(httpcore.AsyncNetworkBackend):

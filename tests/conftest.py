@@ -11,6 +11,7 @@ from store.database import Database, migrate
 from store.seal import Sealer
 from store.server import LocalPostgres
 from tests.drawings import ROOT
+from tests.issuer import Issuer, running_issuer
 from tests.servers import PATIENCE_SECONDS, postgres_server, temporal_server
 
 SECRET_KEYS = "test:" + base64.b64encode(bytes(32)).decode()
@@ -63,6 +64,13 @@ async def database_url(postgres: LocalPostgres) -> str:
 async def database(database_url: str) -> AsyncIterator[Database]:
     async with Database(database_url, queue_seconds=PATIENCE_SECONDS) as opened:
         yield opened
+
+
+@pytest.fixture
+async def issuer() -> AsyncIterator[Issuer]:
+    """An OpenID Connect issuer."""
+    async with running_issuer() as running:
+        yield running
 
 
 @pytest.fixture

@@ -67,7 +67,7 @@ async def trigger_deployment(
     body: Annotated[Received[TriggerBody], Depends(body_of(TriggerBody))],
 ) -> Response:
     project_id = (await reach.project(services, caller, body.model.project_id)).id
-    _check_break_glass(caller, body.model)
+    _check_break_glass(caller, body.model, project_id)
     tell(request, project_id)
     made = await services.deployments.trigger(body.model, caller.subject, idempotent(request, body, project_id))
     return _accepted(request, services, made)
@@ -88,7 +88,7 @@ async def retry_deployment(
     body: Annotated[Received[RetryBody], Depends(body_of(RetryBody, optional=True))],
 ) -> Response:
     project_id = (await reach.deployment(services, caller, deployment_id)).project_id
-    _check_break_glass(caller, body.model)
+    _check_break_glass(caller, body.model, project_id)
     tell(request, project_id)
     key = idempotent(request, body, project_id)
     made = await services.deployments.retry(deployment_id, body.model, caller.subject, key)
@@ -261,9 +261,9 @@ async def get_metrics(services: Wired, caller: Reader, deployment_id: str) -> Re
     return json_answer(result and result.metrics)
 
 
-def _check_break_glass(caller: Token, asked: TriggerDeploymentRequest | RetryRequest) -> None:
+def _check_break_glass(caller: Token, asked: TriggerDeploymentRequest | RetryRequest, project_id: str) -> None:
     if asked.break_glass is not None:
-        check_scope(caller, Scope.ADMIN)
+        check_scope(caller, Scope.ADMIN, project_id)
 
 
 def _accepted(request: Request, services: Services, made: Outcome[Deployment]) -> Response:

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from api.app import ROUTES
-from tests.api.conftest import PROJECT, Api
+from tests.api.conftest import PROJECT, Api, Start
+from tests.issuer import Issuer
 
 OPEN = {"/healthz", "/readyz", "/metrics"}
 SIGNED = {"/v1/webhooks/{provider}", "/v1/webhooks/{provider}/{project_id}"}
@@ -34,11 +35,23 @@ BODIES: dict[str, Any] = {
     "/v1/deployments": {"projectId": "site", "sourceRef": "main"},
     "/v1/tokens": {"subject": "new", "scopes": ["read"], "projects": ["site"]},
 }
+SCOPES = ("read", "deploy", "approve", "admin")
+RULES = [
+    *({"claims": {"groups": scope}, "scopes": [scope], "projects": ["*"]} for scope in SCOPES),
+    {"claims": {"groups": "elsewhere"}, "scopes": list(SCOPES), "projects": ["elsewhere"]},
+]
+"""What tokens of an issuer may here."""
+
 MISSING = {
     "project_id": "missing",
     "environment_id": "00000000-0000-7000-8000-000000000000",
     "deployment_id": "00000000-0000-7000-8000-000000000000",
 }
+
+
+@pytest.fixture
+async def api(start: Start, issuer: Issuer) -> Api:
+    return await start(oidc_issuers=[issuer.trusted(*RULES)], allow_private_addresses=True)
 
 
 def needed(method: str, path: str) -> str:
@@ -56,16 +69,16 @@ async def filled(api: Api, path: str) -> dict[str, str]:
 
 @pytest.mark.parametrize(("method", "path"), WITH_OBJECT)
 async def test_a_foreign_object_answers_like_a_missing_one(
-    api: Api, site: dict[str, Any], method: str, path: str
+    api: Api, site: dict[str, Any], issuer: Issuer, method: str, path: str
 ) -> None:
-    stranger = await api.token("read", "deploy", "approve", "admin", projects=["elsewhere"])
     there = await filled(api, path)
     body = BODIES.get(path, {})
-    foreign = await api(method, path.format(**there), body, token=stranger)
-    missing = await api(method, path.format(**MISSING), body, token=stranger)
-    assert foreign.status_code == missing.status_code == 404
-    assert told(foreign.json(), there) == told(missing.json(), MISSING)
-    assert dict(foreign.headers).keys() == dict(missing.headers).keys()
+    for stranger in (await api.token(*SCOPES, projects=["elsewhere"]), issuer.token(groups=["elsewhere"])):
+        foreign = await api(method, path.format(**there), body, token=stranger)
+        missing = await api(method, path.format(**MISSING), body, token=stranger)
+        assert foreign.status_code == missing.status_code == 404
+        assert told(foreign.json(), there) == told(missing.json(), MISSING)
+        assert dict(foreign.headers).keys() == dict(missing.headers).keys()
 
 
 async def test_triggering_in_a_foreign_project_answers_like_in_a_missing_one(api: Api, site: dict[str, Any]) -> None:
@@ -80,16 +93,19 @@ async def test_triggering_in_a_foreign_project_answers_like_in_a_missing_one(api
 
 
 @pytest.mark.parametrize(("method", "path"), GUARDED)
-async def test_every_route_wants_a_token_with_its_scope(api: Api, site: dict[str, Any], method: str, path: str) -> None:
+async def test_every_route_wants_a_token_with_its_scope(
+    api: Api, site: dict[str, Any], issuer: Issuer, method: str, path: str
+) -> None:
     where = re.sub(r"\{\w+\}", "x", path)
     without = await api.client.request(method, where)
     assert without.status_code == 401
     assert without.headers["WWW-Authenticate"].startswith("Bearer")
-    lacking = await api.token(*({"read", "deploy", "approve", "admin"} - {needed(method, path)}))
-    refused = await api(method, where, BODIES.get(path, {}), token=lacking)
-    assert (refused.status_code, refused.json()["code"]) == (403, "deployment/insufficient-permissions")
-    granted = await api(method, where, BODIES.get(path, {}), token=await api.token(needed(method, path)))
-    assert granted.status_code not in {401, 403}
+    scope, others = needed(method, path), sorted(set(SCOPES) - {needed(method, path)})
+    for lacking in (await api.token(*others), issuer.token(groups=others), issuer.token(groups=[])):
+        refused = await api(method, where, BODIES.get(path, {}), token=lacking)
+        assert (refused.status_code, refused.json()["code"]) == (403, "deployment/insufficient-permissions")
+    for granted in (await api.token(scope), issuer.token(groups=[scope])):
+        assert (await api(method, where, BODIES.get(path, {}), token=granted)).status_code not in {401, 403}
 
 
 async def test_a_list_shows_what_the_token_reaches(api: Api, site: dict[str, Any]) -> None:
