@@ -19,7 +19,7 @@ from typing import Any
 import httpx
 import jwt
 import structlog
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from domain.errors import DeploymentError, ErrorCode
 from domain.oidc import TrustedIssuer
@@ -37,7 +37,7 @@ _PATIENCE_SECONDS = 5.0
 _MAX_BYTES = 256 * 1024
 _REQUIRED = ["iss", "aud", "sub", "exp", "iat"]
 
-# Not vital: the pause between two questions is kept here, so that one success counts at once.
+# Not vital: how often an issuer that is away is asked is said here, by the pause, and not by a breaker as well.
 _DISCOVERY = Call(
     "read its configuration", "GET", "/.well-known/openid-configuration", vital=False, max_bytes=_MAX_BYTES, seconds=3
 )
@@ -66,8 +66,6 @@ class _Configuration(BaseModel):
 
 class _Key(BaseModel):
     """What we look at; the rest is the library's."""
-
-    model_config = ConfigDict(extra="allow")
 
     kty: str
     kid: str | None = None

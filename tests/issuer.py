@@ -99,7 +99,7 @@ class Issuer:
             self.asked.append(path)
             if self._silent is not None:
                 await self._silent.wait()
-            status, said = self.answers.get(path) or self._usual(path)
+            status, said = self.answers.get(path) or self.usual(path)
             body = said if isinstance(said, bytes) else json.dumps(said).encode()
             location = b"Location: /elsewhere\r\n" if 300 <= status < 400 else b""
             writer.write(
@@ -109,7 +109,7 @@ class Issuer:
             await writer.drain()
         writer.close()
 
-    def _usual(self, path: str) -> tuple[int, Any]:
+    def usual(self, path: str) -> tuple[int, Any]:
         known = {
             CONFIGURATION: {"issuer": self.url, "jwks_uri": self.url + KEYS},
             KEYS: {"keys": [published(key, self.algorithm, kid=kid, **self.members) for kid, key in self.keys.items()]},

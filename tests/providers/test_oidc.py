@@ -358,6 +358,14 @@ async def test_keys_at_no_usable_address_are_not_looked_for(issuer: Issuer, issu
     assert issuer.asked == [CONFIGURATION]
 
 
+@pytest.mark.parametrize("path", ["/of/ours/", "/keys?realm=ours"])
+async def test_keys_are_read_where_the_issuer_says(issuer: Issuer, issuers: Issuers, path: str) -> None:
+    issuer.answers[path] = issuer.usual(KEYS)
+    issuer.answers[CONFIGURATION] = (200, {"issuer": issuer.url, "jwks_uri": issuer.url + path})
+    assert await issuers.find(issuer.token())
+    assert issuer.asked == [CONFIGURATION, path]
+
+
 async def test_an_issuer_at_a_private_address_is_not_asked_unless_that_is_allowed(issuer: Issuer) -> None:
     strict = Issuers([TrustedIssuer(**issuer.trusted())])
     assert await unavailable(strict, issuer.token())
