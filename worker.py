@@ -197,8 +197,9 @@ async def run(settings: Settings) -> None:
     async with contextlib.AsyncExitStack() as parts:
         database = Database(settings.database_url.get_secret_value(), settings.database_pool_size)
         await parts.enter_async_context(database)
-        client = await _connect_patiently(settings)
-        for worker in await _workers(settings, client, database, parts):
+        sealer = Sealer(settings.secret_keys.get_secret_value())
+        client = await _connect_patiently(settings, sealer)
+        for worker in await _workers(settings, client, database, sealer, parts):
             await parts.enter_async_context(worker)
         # What is there now stays; lines of logs come and go by millions, and hold no circles.
         gc.freeze()
@@ -208,9 +209,8 @@ async def run(settings: Settings) -> None:
 
 
 async def _workers(
-    settings: Settings, client: Client, database: Database, parts: contextlib.AsyncExitStack
+    settings: Settings, client: Client, database: Database, sealer: Sealer, parts: contextlib.AsyncExitStack
 ) -> list[Worker]:
-    sealer = Sealer(settings.secret_keys.get_secret_value())
     progress = ProgressStore(database, sealer)
     archive = LogArchive(settings.log_archive, **settings.log_archive_access) if settings.log_archive else None
     logs = LogStore(database, sealer, archive)
@@ -218,7 +218,7 @@ async def _workers(
     workers = []
     if "workflows" in settings.worker_roles:
         upkeep = LogUpkeep(database, logs, archive, Keep(settings.log_keep_days, settings.log_archive_days))
-        control = DeploymentWorkflows(settings.temporal_address, settings.temporal_namespace)
+        control = DeploymentWorkflows(settings.temporal_address, settings.temporal_namespace, sealer)
         outbox = Outbox(database)
         deployments = DeploymentStore(database, sealer, TriggerLimiter(database, settings.trigger_limit))
         webhooks = WebhookCourier(outbox, PushStore(database, deployments), control)
@@ -276,13 +276,13 @@ async def _running(coroutine: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
         task.cancel()
 
 
-async def _connect_patiently(settings: Settings) -> Client:
+async def _connect_patiently(settings: Settings, sealer: Sealer) -> Client:
     metrics = settings.worker_metrics_address
     telemetry = TelemetryConfig(metrics=PrometheusConfig(bind_address=metrics) if metrics else None)
     runtime = Runtime(telemetry=telemetry)
     while True:
         try:
-            return await connect(settings.temporal_address, settings.temporal_namespace, runtime=runtime)
+            return await connect(settings.temporal_address, settings.temporal_namespace, sealer, runtime=runtime)
         except RuntimeError as error:
             _log.info("waiting for Temporal", address=settings.temporal_address, reason=str(error)[:200])
             await asyncio.sleep(CONNECT_PAUSE_SECONDS)

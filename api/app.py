@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from urllib.parse import urlsplit
 
 from fastapi import FastAPI
 from fastapi.middleware import Middleware
@@ -16,7 +17,7 @@ from api.log_feed import LogFeeds
 from api.metrics import Metrics
 from api.middleware import BodyLimit, Observed
 from api.passes import Passes
-from api.routes import audit, deployments, events, logs, operations, projects, tokens, webhooks
+from api.routes import audit, codec, deployments, events, logs, operations, projects, tokens, webhooks
 from api.services import ProviderEntry, Services
 from providers import registry
 from providers.oidc import Issuers
@@ -38,6 +39,7 @@ from store.pushes import PushStore
 from store.seal import Sealer
 from store.tokens import TokenStore
 from store.webhooks import WebhookStore
+from workflows.codec import SealedPayloads
 from workflows.control import DeploymentWorkflows
 from workflows.dispatch import WebhookCourier
 
@@ -50,6 +52,7 @@ ROUTERS = (
     operations.router,
     webhooks.router,
     audit.router,
+    codec.router,
 )
 ROUTES = [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
 
@@ -104,6 +107,7 @@ def create_app(settings: Settings) -> FastAPI:
         middleware=[
             Middleware(Observed, metrics=services.metrics),
             Middleware(RateLimitHeaders),
+            *_ui_origin(settings),
             Middleware(BodyLimit, max_bytes=settings.max_body_bytes),
         ],
     )
@@ -123,13 +127,14 @@ def _services(settings: Settings) -> Services:
     archive = LogArchive(settings.log_archive, **settings.log_archive_access) if settings.log_archive else None
     limiter = TriggerLimiter(database, settings.trigger_limit)
     page = _temporal_page(settings)
+    ui_key = settings.temporal_ui_key
     log_store = LogStore(database, sealer, archive)
     tokens_store = TokenStore(database, sealer)
     callers = Callers(
         tokens_store, Issuers(settings.oidc_issuers, allow_private_addresses=settings.allow_private_addresses)
     )
     listener, passes = Listener(url), Passes(callers)
-    workflows = DeploymentWorkflows(settings.temporal_address, settings.temporal_namespace)
+    workflows = DeploymentWorkflows(settings.temporal_address, settings.temporal_namespace, sealer)
     deployment_store = DeploymentStore(database, sealer, limiter, page)
     outbox = Outbox(database)
     return Services(
@@ -148,6 +153,8 @@ def _services(settings: Settings) -> Services:
         listener=listener,
         log_feeds=LogFeeds(log_store, deployment_store, listener, passes),
         workflows=workflows,
+        codec=SealedPayloads(sealer, settings.temporal_namespace),
+        temporal_ui_key=ui_key.get_secret_value() if ui_key else None,
         delivery=Delivery(workflows, outbox, WebhookCourier(outbox, PushStore(database, deployment_store), workflows)),
         webhooks=WebhookStore(database, sealer),
         webhook_secrets=_webhook_secrets(settings),
@@ -182,6 +189,13 @@ def _webhook_secrets(settings: Settings) -> dict[str, list[str]]:
     return {
         sender: senders.secrets_of(secret.get_secret_value() if secret else None) for sender, secret in said.items()
     }
+
+
+def _ui_origin(settings: Settings) -> list[Middleware]:
+    if settings.temporal_ui_url is None:
+        return []
+    parts = urlsplit(settings.temporal_ui_url)
+    return [Middleware(codec.UiOrigin, origin=f"{parts.scheme}://{parts.netloc}")]
 
 
 def _temporal_page(settings: Settings) -> str | None:

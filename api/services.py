@@ -26,6 +26,7 @@ from store.logs import LogStore
 from store.projects import ProjectStore
 from store.tokens import TokenStore
 from store.webhooks import WebhookStore
+from workflows.codec import SealedPayloads
 from workflows.control import DeploymentWorkflows
 
 
@@ -54,6 +55,8 @@ class Services:
     listener: Listener
     log_feeds: LogFeeds
     workflows: DeploymentWorkflows
+    codec: SealedPayloads
+    temporal_ui_key: str | None
     delivery: Delivery
     providers: tuple[ProviderEntry, ...]
     webhooks: WebhookStore

@@ -27,6 +27,7 @@ from client.client import DeploymentsClient
 from domain.deployment import TriggerDeploymentRequest
 from domain.project import CreateProjectRequest
 from domain.states import Status
+from store.seal import Sealer
 from tests.providers.git_server import GitServer
 from workflows.control import connect
 from workflows.deployment import DeploymentWorkflow
@@ -111,7 +112,8 @@ async def measure(data_dir: Path) -> dict[str, list[float]]:
             figures["the example, trigger to succeeded (s)"] = await deployments(client, repository.url)
             # Nothing is to be built now: the worker holds still, and ends with the stack.
             os.kill(said["pids"]["worker"], signal.SIGSTOP)
-            temporal = await connect(said["temporalAddress"], said["temporalNamespace"])
+            sealer = Sealer(json.loads((data_dir / "secrets").read_text())["secret_keys"])
+            temporal = await connect(said["temporalAddress"], said["temporalNamespace"], sealer)
             ours, bare = await triggers(client, temporal)
         os.kill(said["pids"]["worker"], signal.SIGKILL)
         figures["POST /v1/deployments (ms)"] = [second * 1000 for second in ours]

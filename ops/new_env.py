@@ -15,6 +15,7 @@ def new_env() -> dict[str, str]:
         "TEMPORAL_DATABASE_PASSWORD": secrets.token_hex(24),
         "HEADWAY_SECRET_KEYS": "k1:" + base64.b64encode(secrets.token_bytes(32)).decode(),
         "HEADWAY_FIRST_TOKEN": "hw_" + secrets.token_hex(32),
+        "HEADWAY_TEMPORAL_UI_KEY": secrets.token_hex(32),
     }
 
 

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 _NONCE = 12
 
 
-class CannotOpen(Exception):
+class CannotOpen(ValueError):
     """No key of the ring opens it, or it was altered or moved."""
 
 
@@ -28,6 +28,11 @@ class Sealer:
         self._keys = dict(_parse(entry) for entry in keys.split(","))
         self._sealing = next(iter(self._keys))
 
+    @property
+    def key_id(self) -> str:
+        """Of the key that seals."""
+        return self._sealing
+
     def seal(self, text: bytes, purpose: str) -> bytes:
         name = self._sealing.encode()
         nonce = secrets.token_bytes(_NONCE)
@@ -37,11 +42,11 @@ class Sealer:
 
     def open(self, sealed: bytes, purpose: str) -> bytes:
         """Raises CannotOpen."""
-        end = 1 + sealed[0]
-        name, nonce, text = sealed[1:end], sealed[end : end + _NONCE], sealed[end + _NONCE :]
         try:
+            end = 1 + sealed[0]
+            name, nonce, text = sealed[1:end], sealed[end : end + _NONCE], sealed[end + _NONCE :]
             return self._keys[name.decode()].decrypt(nonce, text, name + purpose.encode())
-        except (KeyError, InvalidTag, UnicodeDecodeError) as error:
+        except (LookupError, ValueError, InvalidTag) as error:
             raise CannotOpen(f"a secret of {purpose} cannot be opened with the keys in HEADWAY_SECRET_KEYS") from error
 
 

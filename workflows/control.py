@@ -6,7 +6,6 @@ from typing import Any, TypeVar
 
 from temporalio.client import Client, WorkflowHandle
 from temporalio.common import Priority, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.runtime import Runtime
 from temporalio.service import RetryConfig, RPCError, RPCStatusCode
@@ -15,6 +14,7 @@ from domain.deployment import Deployment, workflow_id
 from domain.errors import DeploymentError, ErrorCode
 from domain.webhook import Hint, News
 from workflows import take_down
+from workflows.codec import SealedPayloads, Seals, data_converter
 from workflows.deployment import DeploymentWorkflow
 from workflows.plan import TASK_QUEUE, plan_of
 from workflows.search import attributes_of
@@ -32,9 +32,10 @@ Handle = WorkflowHandle[Any, Any]
 class DeploymentWorkflows:
     """Connects when it is first used, so that the service starts without Temporal."""
 
-    def __init__(self, address: str, namespace: str) -> None:
+    def __init__(self, address: str, namespace: str, seals: Seals) -> None:
         self._address = address
         self._namespace = namespace
+        self._seals = seals
         self._client: Client | None = None
         self._connecting = asyncio.Lock()
 
@@ -128,7 +129,7 @@ class DeploymentWorkflows:
     async def _connected(self) -> Client:
         async with self._connecting:
             if self._client is None:
-                self._client = await connect(self._address, self._namespace, retry_config=_BRIEF)
+                self._client = await connect(self._address, self._namespace, self._seals, retry_config=_BRIEF)
             return self._client
 
     async def _ask(self, question: Awaitable[Answer]) -> Answer:
@@ -143,9 +144,14 @@ class DeploymentWorkflows:
 
 
 async def connect(
-    address: str, namespace: str, retry_config: RetryConfig | None = None, runtime: Runtime | None = None
+    address: str,
+    namespace: str,
+    seals: Seals,
+    *,
+    retry_config: RetryConfig | None = None,
+    runtime: Runtime | None = None,
 ) -> Client:
-    """A client that speaks as our workers do.
+    """A client that speaks as our workers do: the one place where clients are made, so that none forgets to seal.
 
     Raises:
         RuntimeError: the server is out of reach.
@@ -153,7 +159,7 @@ async def connect(
     return await Client.connect(
         address,
         namespace=namespace,
-        data_converter=pydantic_data_converter,
+        data_converter=data_converter(SealedPayloads(seals, namespace)),
         retry_config=retry_config,
         runtime=runtime,
     )

@@ -90,7 +90,7 @@ def _line(number: int) -> LogLine:
 @pytest.fixture
 async def keep_logs(old: Old, temporal: str, tmp_path: Path) -> AsyncIterator[Callable[[], Awaitable[LogSweep]]]:
     """One round of the schedule, by a worker as it is started in production, that keeps logs for no day."""
-    client = await connect(temporal, "default")
+    client = await connect(temporal, "default", Sealer(SECRET_KEYS))
     schedule = client.get_schedule_handle(KEEP_LOGS)
 
     async def is_scheduled() -> bool:

@@ -12,9 +12,14 @@ from tests.issuer import Issuer
 OPEN = {"/healthz", "/readyz", "/metrics"}
 SIGNED = {"/v1/webhooks/{provider}", "/v1/webhooks/{provider}/{project_id}"}
 """A signature is asked for there instead of a token: see test_webhooks.py."""
+KEYED = {"/v1/temporal/codec/{key}/decode"}
+"""The key of Temporal's UI is: see test_codec.py."""
 
 GUARDED = [
-    (method, route.path) for route in ROUTES for method in route.methods or () if route.path not in OPEN | SIGNED
+    (method, route.path)
+    for route in ROUTES
+    for method in route.methods or ()
+    if route.path not in OPEN | SIGNED | KEYED
 ]
 WITH_OBJECT = [(method, path) for method, path in GUARDED if "{" in path and "token_id" not in path]
 SCOPE_OF_WRITES = {

@@ -308,7 +308,7 @@ async def service(
         hosted = _providers(hosts, listener, look)
         for provider in hosted.values():
             parts.push_async_callback(provider.close)
-        client = await connect(temporal, "default")
+        client = await connect(temporal, "default", sealer)
         found = Service(
             hosts,
             DeploymentStore(database, sealer, TriggerLimiter(database, 1_000_000)),
@@ -351,7 +351,7 @@ def _providers(hosts: dict[str, Host], listener: Listener, look: float) -> dict[
 
 
 def _dispatch(database: Database, sealer: Sealer, temporal: str) -> tuple[Dispatcher, DeploymentWorkflows]:
-    control = DeploymentWorkflows(temporal, "default")
+    control = DeploymentWorkflows(temporal, "default", sealer)
     outbox = Outbox(database)
     pushes = PushStore(database, DeploymentStore(database, sealer, TriggerLimiter(database, 10)))
     return Dispatcher(outbox, control, WebhookCourier(outbox, pushes, control)), control

@@ -1,7 +1,7 @@
 """Records a history per ending into `histories/`: `python -m tests.workflows.record_histories ADDRESS`.
 
 To be run before a change of the workflow's steps, against a Temporal dev server; what is there is kept, so that
-yesterday's runs still have to replay.
+yesterday's runs still have to replay. Those that were recorded before payloads were sealed are in clear.
 """
 
 import asyncio
@@ -18,6 +18,8 @@ from temporalio.client import WorkflowFailureError
 from activities.steps import BuildOutcome
 from domain.errors import ErrorCode
 from domain.result import Failure
+from store.seal import Sealer
+from tests.conftest import SECRET_KEYS
 from tests.workflows.doubles import Handle, Script, start, workers
 from workflows.control import connect
 
@@ -47,6 +49,7 @@ async def _cancel(handle: Handle, script: Script) -> None:
 
 ENDINGS: dict[str, tuple[Script, dict[str, object], Callable[[Handle, Script], Awaitable[None]]]] = {
     "succeeded": (Script(), {}, _nothing),
+    "succeeded-sealed": (Script(), {}, _nothing),
     "succeeded-without-publishing": (Script(), {"skip_deploy": True}, _nothing),
     "failed": (Script(outcome=_failed()), {}, _nothing),
     "canceled": (Script(follow=_forever), {}, _cancel),
@@ -65,7 +68,7 @@ def _without_this_machine(recorded: Any) -> Any:
 
 
 async def record(address: str) -> None:
-    client = await connect(address, "default")
+    client = await connect(address, "default", Sealer(SECRET_KEYS))
     for name, (script, plan, meanwhile) in ENDINGS.items():
         path = HISTORIES / f"{name}.json"
         if path.exists():

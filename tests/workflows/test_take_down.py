@@ -7,6 +7,7 @@ from temporalio import activity
 from temporalio.client import Client
 from temporalio.worker import Worker
 
+from store.seal import Sealer
 from tests.servers import eventually
 from workflows.control import DeploymentWorkflows
 from workflows.dispatch import EnvironmentCourier
@@ -47,9 +48,9 @@ class House:
         return Worker(client, task_queue=queue, activities=[self.take_down], build_id="test")
 
 
-async def test_it_is_done_once_every_builder_has_done_it(client: Client, temporal: str) -> None:
+async def test_it_is_done_once_every_builder_has_done_it(client: Client, temporal: str, sealer: Sealer) -> None:
     house = House()
-    courier = EnvironmentCourier(house, DeploymentWorkflows(temporal, "default"))
+    courier = EnvironmentCourier(house, DeploymentWorkflows(temporal, "default", sealer))
     records = Worker(
         client,
         task_queue=TASK_QUEUE,

@@ -9,6 +9,7 @@ from temporalio.client import Client
 from domain.deployment import Deployment
 from domain.errors import DeploymentError
 from domain.webhook import Hint, News
+from store.seal import Sealer
 from tests.servers import eventually
 from tests.workflows.doubles import Handle, Script, start, workers
 from workflows.control import DeploymentWorkflows
@@ -60,14 +61,16 @@ async def details(client: Client, handle: Handle) -> str:
     return str(await handle.query("__temporal_workflow_metadata"))
 
 
-async def test_news_reach_the_workflow_are_shown_and_move_nothing(client: Client, temporal: str) -> None:
+async def test_news_reach_the_workflow_are_shown_and_move_nothing(
+    client: Client, temporal: str, sealer: Sealer
+) -> None:
     goes_on = asyncio.Event()
 
     async def until_told() -> None:
         await goes_on.wait()
 
     script = Script(follow=until_told)
-    workflows = DeploymentWorkflows(temporal, "default")
+    workflows = DeploymentWorkflows(temporal, "default", sealer)
     async with workers(client, script):
         handle = await start(client)
         closed = await start(client, skip_deploy=True)
@@ -96,8 +99,8 @@ async def test_news_reach_the_workflow_are_shown_and_move_nothing(client: Client
     assert names == ["start_build", "follow_build", "publish_build", "collect_result", "finish"]
 
 
-async def test_news_for_which_temporal_is_away_are_kept() -> None:
-    workflows = DeploymentWorkflows("127.0.0.1:1", "default")
+async def test_news_for_which_temporal_is_away_are_kept(sealer: Sealer) -> None:
+    workflows = DeploymentWorkflows("127.0.0.1:1", "default", sealer)
     told = Told(news(uuid4().hex))
     with pytest.raises(DeploymentError):
         await WebhookCourier(told, told, workflows).deliver()
