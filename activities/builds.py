@@ -18,6 +18,7 @@ from activities.heartbeat import beating, carried_through
 from activities.pump import CHECK_STREAM, LogPump
 from activities.steps import BuildOutcome, BuildStep, RestoreBuild, StartBuild
 from domain.build import Build, BuildRequest
+from domain.descent import Descent
 from domain.errors import DeploymentError, ErrorCode
 from domain.health import HealthCheck
 from domain.log import LogLevel, LogLine
@@ -35,6 +36,10 @@ START_SECONDS = 110
 """What one attempt to start a build has. Less than Temporal gives it: the next one must not begin beside it."""
 AGAIN_SECONDS = 10
 """Before it is tried again: what was under way then is to be seen by whoever looks first."""
+
+ASK_TIMES = 3
+"""How often a repository that is away is asked for a history; then it is not known, and people decide."""
+LONGEST_WHY = 300
 
 STATUS_OF_STAGE = {"building": Status.BUILDING, "built": Status.BUILDING}
 """How far a deployment is while its build is in a stage; the others say nothing new."""
@@ -136,11 +141,15 @@ class BuildActivities:
     @beating
     @failing_plainly
     async def pin_commit(self, step: StartBuild) -> None:
-        """Fixes what the ref means now, where the provider can say it."""
+        """Fixes what the ref means now, where the provider can say it; and whether a held commit is in its history."""
+        provider = self._provider(step.provider)
         request = await self._progress.build_request(step.deployment_id, timedelta())
-        commit = await self._provider(step.provider).resolve_commit(request)
-        if commit is not None:
+        if request.commit_sha is None and (commit := await provider.resolve_commit(request)) is not None:
             await self._progress.pin_commit(step.deployment_id, commit)
+            request = request.model_copy(update={"commit_sha": commit})
+        held = await self._progress.held_commit(step.deployment_id)
+        if held is not None:
+            await self._progress.note_descent(step.deployment_id, await _descent(provider, request, held))
 
     @activity.defn
     @beating
@@ -234,6 +243,17 @@ class BuildActivities:
             await self._progress.note_repository(deployment_id, news.repository)
         status = STATUS_OF_STAGE.get(news.stage, Status.INITIALIZING)
         await self._progress.reach(deployment_id, status, waiting=news.waiting)
+
+
+async def _descent(provider: Provider, request: BuildRequest, held: str) -> Descent:
+    """A provider without a way to say it holds the ref and the commit alone."""
+    known = Descent(held=held, commit=request.commit_sha)
+    try:
+        return known.model_copy(update={"descends": await provider.has_in_history(request, held) or False})
+    except DeploymentError as error:
+        if error.retryable and activity.info().attempt < ASK_TIMES:
+            raise
+        return known.model_copy(update={"why": error.message[:LONGEST_WHY]})
 
 
 @contextlib.asynccontextmanager

@@ -132,6 +132,15 @@ class Provider(ABC):
         """
         del removed
 
+    async def has_in_history(self, request: BuildRequest, commit: str) -> bool | None:
+        """Whether what would be deployed has `commit` in its history; None where this provider has no way to say.
+
+        Raises:
+            DeploymentError: it could say so, but not now.
+        """
+        del request, commit
+        return None
+
     async def clean_up(self) -> None:
         """Removes what retention no longer keeps. Called by a schedule on each task queue of the provider."""
         return

@@ -33,7 +33,15 @@ from store.database import Connection, Database, Row, execute
 from store.idempotency import IdempotentRequest, Outcome, once
 from store.limits import TriggerLimiter
 from store.paging import fetch_page
-from store.projects import as_uuid, environment_row, opened_secrets, project_row, sealed_secrets, secret_counts
+from store.projects import (
+    as_uuid,
+    environment_row,
+    opened_secrets,
+    project_row,
+    sealed_secrets,
+    secret_counts,
+    wake_gated,
+)
 from store.rows import POSITION, change, configuration_of, deployment_of, deployment_row, write_event
 from store.seal import Sealer
 from store.tables import DeploymentRow
@@ -153,6 +161,8 @@ class DeploymentStore:
         columns |= {"rollback_of": row["id"], "triggered_by": actor, "message": message}
         asked = RetryRequest(concurrency="supersede", cancel_running=True)
         told = {"deed": "rollback", "rollbackOf": str(row["id"]), "to": str(target["id"])}
+        if row["rollback_of"] is not None:  # which lifts the hold
+            await wake_gated(connection, environment["id"])
         made = await self._insert(connection, columns, project, environment, asked, **told)
         await rollbacks.hold(connection, environment, row, await deployment_row(connection, made.id))
         return made

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from domain.deployment import Deployment, WaitingOn
+from domain.descent import Descent
 from domain.ending import Ending
 from domain.errors import DeploymentError, ErrorCode
 from domain.gate import LINE_TIMEOUT, Look
@@ -21,7 +22,7 @@ from domain.result import Failure
 from domain.states import Status, moves
 from store import audit, lanes
 from store.database import Connection, Database, Row, execute
-from store.projects import NOT_HELD, environment_row, update
+from store.projects import NOT_HELD, environment_row, update, wake_gated
 from store.rows import change, deployment_of, deployment_row
 
 Decision = Literal["approve", "reject"]
@@ -51,8 +52,8 @@ class GateStore:
             if ending is not None:
                 return Look(ending=ending)
             until: datetime | None = None
+            environment = await environment_row(connection, str(row["environment_id"]))
             if row["lane"] == "gated":
-                environment = await environment_row(connection, str(row["environment_id"]))
                 row, wait = await _pass(connection, row, environment)
                 until = wait.until if wait else None
             if row["lane"] == "waiting":
@@ -63,7 +64,8 @@ class GateStore:
                 row = await change(connection, row, status=str(status))
             seconds = until and max(1.0, (until - datetime.now(UTC)).total_seconds())
             pin = row["lane"] == "gated" and row["commit_sha"] is None
-            return Look(may_go=row["lane"] in {"held", "none"}, pin=pin, look_again_seconds=seconds)
+            ask = _to_ask(environment, row) if row["lane"] == "gated" else None
+            return Look(may_go=row["lane"] in {"held", "none"}, pin=pin, ask=ask, look_again_seconds=seconds)
 
     async def decide(self, deployment_id: str, subject: str, decision: Decision, comment: str | None) -> Deployment:
         """One person's word. Saying it twice is saying it once; a rejection is final.
@@ -91,10 +93,13 @@ class GateStore:
             wait = None
             if decision == "approve":
                 row, wait = await _pass(connection, row, environment)
-            # After `_pass`, which locks others that stand in line.
+            lifts = decision == "approve" and (wait is None or wait.on != "approval") and _held(environment, row)
+            if lifts:
+                await wake_gated(connection, environment["id"])
+            # After all that locks others which wait.
             await audit.deployment(connection, subject, decision, before, row, reason=comment, digest=word.digest)
-            if decision == "approve" and (wait is None or wait.on != "approval"):
-                await _lift_hold(connection, row, environment, subject)
+            if lifts:
+                await _lift_hold(connection, environment, subject)
             return deployment_of(row, self._temporal_page)
 
 
@@ -154,7 +159,7 @@ def _ending(status: Status, code: ErrorCode, message: str) -> Ending:
 
 
 def _lacks_approval(environment: Row, protection: Protection, deployment: Mapping[str, Any]) -> Wait | None:
-    held = _is_held(environment, deployment)
+    held = _held(environment, deployment)
     needed = max(protection.required_approvals, 1 if held else 0)
     matter = _matter(deployment)
     given = sum(word.decision == "approve" and word.digest == matter for word in _approvals(deployment))
@@ -162,15 +167,40 @@ def _lacks_approval(environment: Row, protection: Protection, deployment: Mappin
         return None
     until = (deployment.get("created_at") or datetime.now(UTC)) + timedelta(seconds=protection.approval_timeout)
     who = f" by one of {', '.join(protection.approvers)}" if protection.approvers else ""
-    why = f"{environment['held_ref']} was rolled back here and is held; " if held else ""
+    why = f"{held}; " if held else ""
     return Wait("approval", f"{why}{given} of {needed} approvals{who}", until)
 
 
-def _is_held(environment: Row, deployment: Mapping[str, Any]) -> bool:
+def _held(environment: Row, deployment: Mapping[str, Any]) -> str | None:
+    """Why what was rolled back keeps it: the same ref, the same commit, or one that has that commit in its history."""
     ref, commit = environment["held_ref"], environment["held_commit"]
-    return ref is not None and (
-        deployment["source_ref"] == ref or (commit is not None and deployment["commit_sha"] == commit)
-    )
+    if ref is not None and deployment["source_ref"] == ref:
+        return f"{ref} was rolled back here and is held"
+    if ref is None or commit is None:
+        return None
+    if deployment["commit_sha"] == commit:
+        return f"its commit was rolled back here, as {ref}, and is held"
+    descent = _descent(environment, deployment)
+    if descent is None or descent.descends is None:
+        why = f" ({descent.why})" if descent else ""
+        return f"{ref} was rolled back here; whether its history has that commit is not known yet{why}"
+    return f"its history has {commit[:12]}, which was rolled back here, as {ref}" if descent.descends else None
+
+
+def _descent(environment: Row, deployment: Mapping[str, Any]) -> Descent | None:
+    """What is known, where it is about the commit that is held and the one that would be deployed."""
+    told = deployment.get("descent")
+    descent = Descent.model_validate(told) if told else None
+    asked = (environment["held_commit"], deployment["commit_sha"])
+    return descent if descent is not None and (descent.held, descent.commit) == asked else None
+
+
+def _to_ask(environment: Row, deployment: Row) -> str | None:
+    """The held commit, while that is what is to be found out."""
+    ref, commit = environment["held_ref"], environment["held_commit"]
+    settled = ref is None or deployment["source_ref"] == ref or deployment["commit_sha"] == commit
+    found: str | None = None if settled or _descent(environment, deployment) is not None else commit
+    return found
 
 
 def _frozen(protection: Protection, now: datetime) -> Wait | None:
@@ -216,10 +246,9 @@ def _check_approver(row: Row, protection: Protection, subject: str) -> None:
     raise DeploymentError(ErrorCode.INSUFFICIENT_PERMISSIONS, reason)
 
 
-async def _lift_hold(connection: Connection, row: Row, environment: Row, subject: str) -> None:
-    if _is_held(environment, row):
-        lifted = await update(connection, "environments", environment["id"], NOT_HELD)
-        await audit.environment(connection, subject, "release", environment, lifted, ref=environment["held_ref"])
+async def _lift_hold(connection: Connection, environment: Row, subject: str) -> None:
+    lifted = await update(connection, "environments", environment["id"], NOT_HELD)
+    await audit.environment(connection, subject, "release", environment, lifted, ref=environment["held_ref"])
 
 
 def _matter(deployment: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ from domain.audit import SYSTEM
 from domain.build import Build, BuildRequest
 from domain.configuration import DeploymentConfiguration
 from domain.deployment import Deployment, DeploymentMetadata, Repository
+from domain.descent import Descent
 from domain.ending import Ending
 from domain.errors import ErrorCode
 from domain.result import DeploymentResult, DeploymentSummary, DeploymentWarning
@@ -102,6 +103,21 @@ class ProgressStore:
             if row["commit_sha"] is None and row["status"] not in TERMINAL:
                 pinned = await change(connection, row, commit_sha=commit)
                 await audit.deployment(connection, SYSTEM, "pin", row, pinned, commit=commit)
+
+    async def held_commit(self, deployment_id: str) -> str | None:
+        """The commit that does not come back by itself where the deployment is to go."""
+        async with self._database.transaction() as connection:
+            row = await deployment_row(connection, deployment_id)
+            held: str | None = (await environment_row(connection, str(row["environment_id"])))["held_commit"]
+            return held
+
+    async def note_descent(self, deployment_id: str, descent: Descent) -> None:
+        """Kept for the gate, which decides from the record alone."""
+        async with self._database.transaction() as connection:
+            row = await deployment_row(connection, deployment_id, lock=True)
+            if row["status"] not in TERMINAL:
+                known = await change(connection, row, descent=descent.model_dump(mode="json", by_alias=True))
+                await audit.deployment(connection, SYSTEM, "trace", row, known, held=descent.held)
 
     async def note_repository(self, deployment_id: str, repository: Repository) -> None:
         """What was fetched: commit, author, message."""

@@ -168,7 +168,7 @@ class ProjectStore:
             taken = await _take_default_away(connection, row["project_id"]) if takes else None
             before, row = row, await update(connection, "environments", row["id"], columns)
             if {"protection", "held_ref"} & set(columns):
-                await _wake_gated(connection, row["id"])
+                await wake_gated(connection, row["id"])
             await _record_taken(connection, actor, taken)
             await audit.environment(connection, actor, "update", before, row, fields=sorted(columns))
             if before["held_ref"] is not None and row["held_ref"] is None:
@@ -349,7 +349,7 @@ async def _lock_environments(connection: Connection, project_id: str) -> None:
     await execute(connection, statement, {"project_id": project_id})
 
 
-async def _wake_gated(connection: Connection, environment_id: object) -> None:
+async def wake_gated(connection: Connection, environment_id: object) -> None:
     """Those that a rule keeps look again: it may have been changed."""
     await execute(
         connection,

@@ -110,6 +110,7 @@ class DeploymentRow(SQLModel, table=True):
     wake_delivered_at: datetime | None = _moment(nullable=True)
     approvals: list[dict[str, Any]] = _json()
     break_glass: str | None
+    descent: dict[str, Any] | None = _json(nullable=True)
     error: dict[str, Any] | None = _json(nullable=True)
     # `metadata` is taken by SQLAlchemy's own classes.
     facts: dict[str, Any] = Field(sa_column=Column("metadata", JSONB, nullable=False))

@@ -99,6 +99,7 @@ class DeploymentWorkflow:
     async def _pass_gate(self) -> Ending | None:
         """Returns when the deployment may go, or how it ends without."""
         pinned = False
+        asked: set[str] = set()
         while True:
             self._told = False
             look = await workflow.execute_activity_method(
@@ -114,8 +115,8 @@ class DeploymentWorkflow:
             if look.may_go or look.ending is not None:
                 return look.ending
             self._show(Status.QUEUED)
-            if look.pin and not pinned:
-                pinned = True
+            if (look.pin and not pinned) or (look.ask is not None and look.ask not in asked):
+                pinned, asked = True, asked | {look.ask or ""}
                 await self._pin_commit()
                 continue
             pause = min(LOOK_AGAIN, timedelta(seconds=look.look_again_seconds or LOOK_AGAIN.total_seconds()))
@@ -123,7 +124,10 @@ class DeploymentWorkflow:
                 await workflow.wait_condition(lambda: self._told, timeout=pause, timeout_summary="before its turn")
 
     async def _pin_commit(self) -> None:
-        """What people approve is one commit. Where it cannot be had they approve a ref, and the record shows it."""
+        """What people approve is one commit. Where it cannot be had they approve a ref, and the record shows it.
+
+        Where a commit is held, the same step finds out whether this one descends from it.
+        """
         try:
             await workflow.execute_activity_method(
                 BuildActivities.pin_commit,

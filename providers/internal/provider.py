@@ -30,11 +30,12 @@ from providers.base import (
     Publication,
     RemovedEnvironment,
 )
+from providers.internal.ancestry import has_in_history
 from providers.internal.builds import BuildDirectory, Instructions, safe_name
 from providers.internal.deaths import gone, kill_supervisor, settle
 from providers.internal.edge import Edge
 from providers.internal.follow import Follower
-from providers.internal.git import remote_of
+from providers.internal.git import Remote, remote_of
 from providers.internal.limits import Limits, Retention
 from providers.internal.refs import commit_of
 from providers.internal.releases import Releases
@@ -157,13 +158,14 @@ class Internal(Provider):
     async def resolve_commit(self, request: BuildRequest) -> str | None:
         if request.repository_url is None:
             return None
-        remote = await asyncio.to_thread(
-            remote_of,
-            request.repository_url,
-            request.secrets,
-            allow_private_addresses=self.allow_private_addresses,
-        )
-        return await commit_of(remote, request.source_ref)
+        return await commit_of(await self._remote(request.repository_url, request), request.source_ref)
+
+    async def has_in_history(self, request: BuildRequest, commit: str) -> bool | None:
+        if request.repository_url is None or request.commit_sha is None:
+            message = f"it is not known which commit {request.source_ref[:100]} means"
+            raise DeploymentError(ErrorCode.PROVIDER_ERROR, message)
+        remote = await self._remote(request.repository_url, request)
+        return await has_in_history(remote, request.source_ref, request.commit_sha, commit, self.root / "histories")
 
     async def restore_sites(self) -> bool:
         """Tells the edge again what it has forgotten (it was restarted); whether there was something."""
@@ -207,6 +209,10 @@ class Internal(Provider):
     @property
     def _builds(self) -> Path:
         return self.root / "builds"
+
+    async def _remote(self, url: str, request: BuildRequest) -> Remote:
+        allowed = self.allow_private_addresses
+        return await asyncio.to_thread(remote_of, url, request.secrets, allow_private_addresses=allowed)
 
     def _directory(self, deployment_id: str) -> BuildDirectory:
         return BuildDirectory(self._builds / safe_name(deployment_id))

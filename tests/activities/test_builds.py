@@ -1,6 +1,7 @@
 """The steps at a provider, on a real database: taken over once, written down in order, whoever dies meanwhile."""
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncGenerator
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
@@ -49,6 +50,7 @@ class Scripted(Provider):
         self.running: set[str] = set()
         self.asked: list[BuildRequest] = []
         self.away: DeploymentError | None = None
+        self.history: bool | DeploymentError | None = None
         self.waits: str | None = None
         self.go_on = asyncio.Event()
         self.go_on.set()
@@ -86,6 +88,14 @@ class Scripted(Provider):
 
     async def publish_build(self, request: BuildRequest, build: Build) -> Publication:
         return Publication(deployment_url=self.url, lines=[_line("published", source="deploy")])
+
+    async def resolve_commit(self, request: BuildRequest) -> str | None:
+        return "c" * 40
+
+    async def has_in_history(self, request: BuildRequest, commit: str) -> bool | None:
+        if isinstance(self.history, DeploymentError):
+            raise self.history
+        return self.history
 
     async def collect_report(self, request: BuildRequest, build: Build) -> BuildReport:
         return BuildReport(artifact_id="sha256:1")
@@ -258,6 +268,44 @@ async def test_what_is_published_is_checked_and_counts_as_live_either_way(
     [_, told] = await bench.log()
     assert (told.step, told.source, told.level) == ("healthCheck", "deploy", "info" if well else "error")
     assert (await bench.now()).deployment_url == url
+
+
+@pytest.mark.parametrize(
+    ("answer", "known"),
+    [
+        (True, {"descends": True, "why": ""}),
+        (None, {"descends": False, "why": ""}),  # the provider has no way to say
+        (DeploymentError(ErrorCode.INVALID_REQUEST, "no such address"), {"descends": None, "why": "no such address"}),
+    ],
+)
+async def test_while_a_commit_is_held_the_pin_finds_out_whether_it_is_in_the_history(
+    bench: Bench, database: Database, answer: bool | DeploymentError | None, known: dict[str, Any]
+) -> None:
+    step = StartBuild(deployment_id=bench.deployment.id, provider="scripted", build_timeout_seconds=60)
+    read = "select commit_sha, descent from deployments"
+    bench.provider.history = answer
+    await ActivityEnvironment().run(bench.steps.pin_commit, step)
+    assert await database.fetch_all(read) == [{"commit_sha": "c" * 40, "descent": None}]
+    await database.fetch_all("update environments set held_ref = 'x', held_commit = 'bad' returning id")
+    await ActivityEnvironment().run(bench.steps.pin_commit, step)
+    told = {"held": "bad", "commit": "c" * 40, **known}
+    assert await database.fetch_all(read) == [{"commit_sha": "c" * 40, "descent": told}]
+
+
+async def test_a_repository_that_is_away_is_asked_again_before_people_decide(bench: Bench, database: Database) -> None:
+    step = StartBuild(deployment_id=bench.deployment.id, provider="scripted", build_timeout_seconds=60)
+    await database.fetch_all("update environments set held_ref = 'x', held_commit = 'bad' returning id")
+    bench.provider.history = DeploymentError(ErrorCode.PROVIDER_ERROR, "it is away")
+    for attempt in range(1, builds.ASK_TIMES):
+        environment = ActivityEnvironment()
+        environment.info = dataclasses.replace(environment.info, attempt=attempt)
+        with pytest.raises(ApplicationError, match="it is away"):
+            await environment.run(bench.steps.pin_commit, step)
+    environment = ActivityEnvironment()
+    environment.info = dataclasses.replace(environment.info, attempt=builds.ASK_TIMES)
+    await environment.run(bench.steps.pin_commit, step)
+    [row] = await database.fetch_all("select descent from deployments")
+    assert (row["descent"]["descends"], row["descent"]["why"]) == (None, "it is away")
 
 
 async def test_a_start_that_has_begun_is_carried_through_a_cancel(bench: Bench) -> None:

@@ -12,6 +12,7 @@ from domain.deployment import Deployment
 from domain.states import Status
 from tests.end_to_end.conftest import MakeProject
 from tests.end_to_end.test_main_job import BUILD, Ask, end_of, slow
+from tests.providers.git_server import GitServer, Repository
 from tests.servers import eventually
 from tests.test_stack import Up
 
@@ -127,7 +128,7 @@ async def test_a_rollback_brings_the_site_of_then_back_without_a_build(
 
 
 async def test_a_site_that_is_not_well_gives_way_to_the_one_before_by_itself(
-    client: DeploymentsClient, root: Person, make_project: MakeProject, ask: Ask
+    client: DeploymentsClient, root: Person, make_project: MakeProject, git_server: GitServer, ask: Ask
 ) -> None:
     check = {"path": "/", "contains": "well", "timeoutSeconds": 1}
     build = {"buildCommand": "mkdir -p out; echo $SAYS > out/index.html", "outputDirectory": "out"}
@@ -149,5 +150,25 @@ async def test_a_site_that_is_not_well_gives_way_to_the_one_before_by_itself(
     back = await end_of(client, Deployment.model_validate(newest))
     assert (back.status, back.artifact_id) == (Status.SUCCEEDED, good.artifact_id)
     assert ask(host).text == "all is well\n"
-    held = await root("POST", "/v1/deployments", 202, {"projectId": project, "sourceRef": "main"})
-    assert held["waitingOn"] == "approval"
+    repository = Repository(git_server.root / project, git_server.url)
+    repository.git("checkout", "--quiet", "-b", "came-of-it")
+    repository.commit({"a": "mended"})
+    repository.git("checkout", "--quiet", "--orphan", "apart")
+    repository.commit({"a": "another"})
+    asked = {"projectId": project, "concurrency": "parallel", "configuration": {"healthCheck": None}}
+    waiting = {ref: await root("POST", "/v1/deployments", 202, {**asked, "sourceRef": ref}) for ref in _HELD}
+    apart = await root("POST", "/v1/deployments", 202, {**asked, "sourceRef": "apart"})
+
+    async def told() -> bool:
+        return {ref: (await read(client, made["id"])).waiting_reason for ref, made in waiting.items()} == {
+            ref: f"{reason.format(bad.commit_sha)}; 0 of 1 approvals" for ref, reason in _HELD.items()
+        }
+
+    await eventually(told)
+    assert (await end_of(client, Deployment.model_validate(apart))).status is Status.SUCCEEDED
+
+
+_HELD = {
+    "main": "main was rolled back here and is held",
+    "came-of-it": "its history has {0:.12}, which was rolled back here, as main",
+}

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from domain.deployment import Deployment, TriggerDeploymentRequest
+from domain.descent import Descent
 from domain.ending import Ending
 from domain.errors import DeploymentError, ErrorCode
 from domain.project import CreateEnvironmentRequest, Environment, Project, UpdateEnvironmentRequest
@@ -40,6 +41,12 @@ class Guarded:
     async def change(self, **fields: Any) -> None:
         change = UpdateEnvironmentRequest.model_validate(fields)
         await self.projects.update_environment(self.environment.id, change, "root")
+
+    async def hold(self, ref: str, commit: str) -> None:
+        await self.database.fetch_all(
+            "update environments set held_ref = %(ref)s, held_commit = %(commit)s where id = %(id)s returning id",
+            {"ref": ref, "commit": commit, "id": self.environment.id},
+        )
 
     async def trigger(self, by: str = "ada", **more: Any) -> Deployment:
         asked = {"project_id": "shop", "source_ref": "main", "environment_id": self.environment.id, **more}
@@ -201,6 +208,50 @@ async def test_a_held_ref_waits_until_somebody_lets_it_back(guarded: Guarded) ->
     assert (await guarded.trigger(source_ref="other")).waiting_on is None
     assert (await guarded.approve(held, "ada")).waiting_on == "lane"
     assert (await guarded.projects.get_environment(guarded.environment.id)).held_ref is None
+
+
+@pytest.mark.parametrize(
+    ("descends", "why", "goes", "reason"),
+    [
+        (False, "", True, None),
+        (True, "", False, "its history has bbbbbbbbbbbb, which was rolled back here, as main; 0 of 1 approvals"),
+        (
+            None,
+            "away",
+            False,
+            "main was rolled back here; whether its history has that commit is not known yet (away); 0 of 1 approvals",
+        ),
+    ],
+)
+async def test_what_descends_from_what_is_held_waits_and_so_does_what_may(
+    guarded: Guarded, descends: bool | None, why: str, goes: bool, reason: str | None
+) -> None:
+    held = "b" * 40
+    await guarded.hold("main", held)
+    other = await guarded.trigger(source_ref="fix")
+    assert other.waiting_on == "approval"
+    look = await guarded.gate.look(other.id)
+    assert (look.may_go, look.pin, look.ask) == (False, True, held)
+    await guarded.progress.pin_commit(other.id, "c" * 40)
+    assert await guarded.progress.held_commit(other.id) == held
+    await guarded.progress.note_descent(other.id, Descent(held=held, commit="a" * 40, descends=False))
+    assert (await guarded.gate.look(other.id)).ask == held  # that was about another commit
+    await guarded.progress.note_descent(other.id, Descent(held=held, commit="c" * 40, descends=descends, why=why))
+    look = await guarded.gate.look(other.id)
+    assert (look.may_go, look.ask) == (goes, None)
+    assert (await guarded.deployments.get(other.id)).waiting_reason == reason
+
+
+async def test_an_approval_that_lifts_a_hold_lets_all_look_again_that_it_kept(guarded: Guarded) -> None:
+    await guarded.hold("main", "b" * 40)
+    held = [await guarded.trigger(source_ref=ref) for ref in ("main", "main", "b" * 40)]
+    for one in held:
+        await Outbox(guarded.database).mark_started(one.id)
+        assert (await guarded.gate.look(one.id)).ask is None
+    await guarded.approve(held[0], "bob")
+    assert set(await Outbox(guarded.database).not_woken()) == {one.id for one in held}
+    assert (await guarded.gate.look(held[2].id)).may_go is False
+    assert (await guarded.deployments.get(held[2].id)).waiting_on == "lane"
 
 
 async def test_approvals_end_when_their_time_is_over(guarded: Guarded) -> None:

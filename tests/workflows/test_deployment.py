@@ -253,6 +253,20 @@ async def test_what_is_to_be_approved_is_pinned_once_where_that_can_be(client: C
     assert script.pinned == 1
 
 
+async def test_a_history_is_asked_for_once_for_each_commit_that_is_held(client: Client) -> None:
+    script = Script(look=Look(ask="a" * 40, look_again_seconds=0.1))
+    async with workers(client, script):
+        handle = await start(client, gated=True)
+        while script.looks < 4:
+            await asyncio.sleep(0.01)
+        script.look = Look(ask="b" * 40, look_again_seconds=0.1)
+        while script.pinned < 2:
+            await asyncio.sleep(0.01)
+        script.look = GO
+        assert await ended(handle) == "succeeded"
+    assert script.pinned == 2
+
+
 async def test_whoever_is_canceled_while_it_waits_never_starts(client: Client) -> None:
     script = Script()
     async with workers(client, script):
