@@ -26,12 +26,15 @@ PARTS = {"postgres", "temporal", "edge", "api", "worker"}
 class Up:
     """One `headway up` as a user starts it."""
 
+    entry = "cli"
+    """The module that is run."""
+
     def __init__(self, data_dir: Path, *more: str) -> None:
         self.data_dir = data_dir
         self._output = data_dir.with_name("output")
         with self._output.open("w") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "cli", "up", "--data-dir", str(data_dir), "--port", "0", *more],
+                [sys.executable, "-m", self.entry, "up", "--data-dir", str(data_dir), "--port", "0", *more],
                 cwd=ROOT,
                 stdout=output,
                 stderr=output,

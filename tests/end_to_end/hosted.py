@@ -50,6 +50,7 @@ from store.projects import ProjectStore
 from store.pushes import PushStore
 from store.seal import Sealer
 from store.webhooks import WebhookStore
+from tests.doors import Door
 from tests.providers.github_stand_in import OWNER, REPO, WORKFLOW, GithubStandIn
 from tests.providers.netlify_stand_in import SITE, NetlifyStandIn
 from tests.providers.netlify_stand_in import TOKEN as NETLIFY_TOKEN
@@ -72,44 +73,6 @@ _SETTINGS: dict[str, dict[str, Any]] = {
     "netlify": {"siteId": SITE, "mode": "git"},
 }
 CREATES = {"vercel": "/v13/deployments$", "github-pages": "/dispatches$", "netlify": "/builds$"}
-
-
-class Door:
-    """The way to a server."""
-
-    def __init__(self) -> None:
-        self.port = 0
-        self._beyond = ""
-        self._server: asyncio.Server | None = None
-        self._writers: set[asyncio.StreamWriter] = set()
-
-    async def open(self, beyond: str = "") -> None:
-        if self._server is not None and self._server.is_serving():
-            return
-        self._beyond = beyond or self._beyond
-        self._server = await asyncio.start_server(self._carry, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
-
-    def shut(self) -> None:
-        if self._server is not None:
-            self._server.close()
-        for writer in self._writers:
-            writer.transport.abort()
-
-    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
-            there, back = await asyncio.open_connection("127.0.0.1", int(self._beyond.rsplit(":", 1)[1]))
-            self._writers |= {writer, back}
-            await asyncio.gather(_pump(reader, back), _pump(there, writer))
-            self._writers -= {writer, back}
-
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError):
-        while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()
-    writer.close()
 
 
 @dataclass

@@ -1,0 +1,101 @@
+"""`python -m tests.chaos`: kills, stops and cuts off parts of a real stack under traffic, and counts what became of it.
+
+    python -m tests.chaos --cells worker:building,api:created --kind kill --rounds 2 --deployments 10 --seed 7
+
+Without `--cells`, all parts at all statuses. One fault hits deployments of all statuses of its part at once. The exit
+code is 1 when anything was not as it has to be.
+"""
+
+import argparse
+import os
+import random
+import sys
+import tempfile
+from pathlib import Path
+
+import uvloop
+
+from tests.chaos import report
+from tests.chaos.round import GROUPS, PARTS, SUPERVISED, Round, world
+from tests.chaos.target import CUTS, KINDS, Kind, target
+
+AWAY_SECONDS = 18.0
+"""More than a heartbeat time-out, so that what is stopped is given up by others, and comes back all the same."""
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    parser.add_argument("--cells", default="", help="PART:STATUS,… ; PART alone is all of its statuses")
+    parser.add_argument("--kind", action="append", choices=KINDS, help="several may be given; default: all")
+    parser.add_argument("--rounds", type=int, default=2, help="faults of each kind at each part")
+    parser.add_argument("--deployments", type=int, default=10, help="at each status in each round")
+    parser.add_argument("--away-seconds", type=float, default=AWAY_SECONDS, help="how long a stop or a cut lasts")
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
+    parser.add_argument("--report", type=Path, help="the document whose figures are replaced")
+    return parser.parse_args()
+
+
+def cells(said: str) -> dict[str, tuple[str, ...]]:
+    """The statuses at which each part is struck."""
+    chosen: dict[str, list[str]] = {}
+    for word in said.split(",") if said else PARTS:
+        part, _, group = word.partition(":")
+        if part not in PARTS or (group and group not in GROUPS):
+            sys.exit(f"{word} is no cell: accepted are {', '.join(PARTS)}, each alone or with :{', :'.join(GROUPS)}")
+        chosen.setdefault(part, []).extend([group] if group else GROUPS)
+    return {part: tuple(one for one in GROUPS if one in groups) for part, groups in chosen.items()}
+
+
+def rounds(asked: argparse.Namespace) -> list[Round]:
+    planned = []
+    for part, groups in cells(asked.cells).items():
+        for kind in asked.kind or KINDS:
+            for number in range(asked.rounds):
+                fitting = fitting(part, kind, groups)
+                if fitting:
+                    chance = random.Random(f"{asked.seed} {part} {kind} {number}")
+                    planned.append(Round(part, kind, fitting, asked.deployments, asked.away_seconds, chance))
+    return planned
+
+
+def fitting(part: str, kind: Kind, groups: tuple[str, ...]) -> tuple[str, ...]:
+    """A build has a supervisor from its start to its release. What speaks to nobody cannot be cut off."""
+    if part == "supervisor":
+        groups = tuple(one for one in groups if one in SUPERVISED)
+    return groups if kind != "cut" or part in CUTS else ()
+
+
+async def run(planned: list[Round], directory: Path, asked: argparse.Namespace) -> None:
+    async with target(directory) as stack, world(stack, directory) as around:
+        for one in planned:
+            await one.run(around)
+            tell(one)
+        if asked.report:
+            text = f"{await report.circumstances(stack, asked.seed)}\n\n{report.matrix(planned)}"
+            report.write(asked.report, "matrix", text)
+
+
+def tell(one: Round) -> None:
+    hit = ", ".join(f"{number} {name}" for name, number in one.hit.items())
+    found = f"{len(one.everyone)} deployments, {len(one.problems)} problems"
+    load = f"{one.seconds:.0f} s, load {os.getloadavg()[0]:.1f}"
+    print(
+        f"{one.kind} {one.part}: hit {hit}; {found}; went on after {max(one.recovery, default=0):.1f} s at most; {load}"
+    )
+    for problem in one.problems:
+        print(f"    {problem}")
+    sys.stdout.flush()
+
+
+def main() -> None:
+    asked = arguments()
+    planned = rounds(asked)
+    print(f"seed {asked.seed}; {len(planned)} faults", flush=True)
+    with tempfile.TemporaryDirectory(prefix="headway-chaos-") as directory:
+        Path(directory).chmod(0o755)
+        uvloop.run(run(planned, Path(directory), asked))
+    sys.exit(any(one.problems for one in planned))
+
+
+if __name__ == "__main__":
+    main()
