@@ -51,18 +51,20 @@ def rounds(asked: argparse.Namespace) -> list[Round]:
     for part, groups in cells(asked.cells).items():
         for kind in asked.kind or KINDS:
             for number in range(asked.rounds):
-                fitting = fitting(part, kind, groups)
-                if fitting:
+                at = fitting(part, kind, groups)
+                if at:
                     chance = random.Random(f"{asked.seed} {part} {kind} {number}")
-                    planned.append(Round(part, kind, fitting, asked.deployments, asked.away_seconds, chance))
+                    planned.append(Round(part, kind, at, asked.deployments, asked.away_seconds, chance))
     return planned
 
 
 def fitting(part: str, kind: Kind, groups: tuple[str, ...]) -> tuple[str, ...]:
-    """A build has a supervisor from its start to its release. What speaks to nobody cannot be cut off."""
+    """A build has a supervisor from its start to its release. What speaks to nobody cannot be cut off, and parts that
+    hold still together are one that does."""
     if part == "supervisor":
         groups = tuple(one for one in groups if one in SUPERVISED)
-    return groups if kind != "cut" or part in CUTS else ()
+    possible = {"kill": True, "stop": part != "all", "cut": part in CUTS}
+    return groups if possible[kind] else ()
 
 
 async def run(planned: list[Round], directory: Path, asked: argparse.Namespace) -> None:

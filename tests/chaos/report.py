@@ -1,4 +1,4 @@
-"""Writes what was counted into a document, each scenario into a block of its own: `<!-- counted: NAME -->` … `<!-- end -->`.
+"""Writes what was counted into a document: each scenario has a block, from `<!-- counted: NAME -->` to `<!-- end -->`.
 
 Rule: a figure stands beside the command that repeats it, and beside what it was taken on.
 """
@@ -52,7 +52,7 @@ async def circumstances(target: Target, seed: int) -> str:
             f"Taken on {datetime.now(UTC):%d %B %Y} at commit {kind}: Python {platform.python_version()},",
             f"{_said(executable('temporal'), '--version')}, PostgreSQL {row['server_version']},",
             f"Caddy {_said(executable('caddy'), 'version').split()[0]}, Linux on {platform.machine()},",
-            f"{os.cpu_count()} cores (load {os.getloadavg()[2]:.1f} on average of the last 15 minutes), {memory:.0f} GiB.",
+            f"{os.cpu_count()} cores (load {os.getloadavg()[2]:.1f} in the last 15 minutes), {memory:.0f} GiB.",
         ]
     )
 

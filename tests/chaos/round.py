@@ -25,7 +25,12 @@ from tests.doors import Door
 from tests.providers.git_server import GitServer
 from tests.servers import eventually
 
-PARTS = ("worker", "api", "temporal", "postgres", "edge", "supervisor")
+KEPT = ("worker", "api", "temporal", "postgres", "edge")
+"""Those that the stack starts again."""
+
+PARTS = (*KEPT, "all", "supervisor")
+"""`all` are those that the stack starts again, at once."""
+
 GROUPS: dict[str, Status] = {
     "created": Status.CREATED,
     "lane": Status.QUEUED,
@@ -280,7 +285,7 @@ async def _kill(of: Round, world: World, let_go: LetGo) -> None:
         signal_all(_supervisors(of, world), signal.SIGKILL)
         await let_go()
     else:
-        killing = asyncio.create_task(world.target.kill(of.part))
+        killing = asyncio.create_task(world.target.kill(*(KEPT if of.part == "all" else [of.part])))
         await let_go()
         await killing
 

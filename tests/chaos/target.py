@@ -79,13 +79,13 @@ class Target:
 
     # --- faults ---
 
-    async def kill(self, part: str) -> None:
-        """Returns when the stack has started it again."""
-        before = self.pid(part)
-        os.kill(before, signal.SIGKILL)
+    async def kill(self, *parts: str) -> None:
+        """At once. Returns when the stack has started them again."""
+        before = {part: self.pid(part) for part in parts}
+        signal_all([*before.values()], signal.SIGKILL)
 
         async def started_again() -> bool:
-            return self.pid(part) != before
+            return all(self.pid(part) != pid for part, pid in before.items())
 
         await eventually(started_again, 60)
 
