@@ -20,6 +20,7 @@ from temporalio.client import Client
 
 import stack
 from providers.internal.processes import descendants
+from store.seal import Sealer
 from tests.doors import Door
 from tests.servers import eventually
 from tests.test_stack import Up
@@ -139,7 +140,7 @@ async def target(directory: Path) -> AsyncIterator[Target]:
             return up.is_ready()
 
         await eventually(ready, 60)
-        client = await connect(up.said["temporalAddress"], "default")
+        client = await connect(up.said["temporalAddress"], "default", Sealer(secrets.secret_keys))
         yield Target(up, doors, client)
         await asyncio.to_thread(up.stop)
     finally:
