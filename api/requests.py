@@ -13,10 +13,10 @@ from api.queries import Moment
 from domain.configuration import ConfigurationChange, RelativePath, outside
 from domain.deployment import RetryRequest, RollbackRequest, TriggerDeploymentRequest
 from domain.errors import DeploymentError
+from domain.previews import EnvironmentName
 from domain.project import (
     CreateEnvironmentRequest,
     CreateProjectRequest,
-    EnvironmentName,
     UpdateEnvironmentRequest,
     UpdateProjectRequest,
 )

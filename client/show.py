@@ -100,10 +100,17 @@ def show_project(console: Console, project: Project) -> None:
 
 def show_environments(console: Console, environments: Iterable[Environment]) -> None:
     rows = (
-        (plain(one.id), plain(one.name), plain(one.type), plain("default" if one.is_default else ""))
+        (
+            plain(one.id),
+            plain(one.name),
+            plain(one.type),
+            plain(one.branch or ""),
+            plain(one.expires_at.strftime("%Y-%m-%d %H:%M UTC") if one.expires_at else ""),
+            plain("default" if one.is_default else ""),
+        )
         for one in environments
     )
-    _show_table(console, ("environment", "name", "type", ""), rows)
+    _show_table(console, ("environment", "name", "type", "branch", "expires", ""), rows)
 
 
 def show_secrets(console: Console, versions: Mapping[str, SecretVersion]) -> None:

@@ -109,6 +109,9 @@ class TriggerDeploymentRequest(Request):
     project_id: ProjectId
     source_ref: str = Field(min_length=1, max_length=1024, description="branch, tag or commit id")
     environment_id: str | None = Field(default=None, max_length=64)
+    preview: bool = Field(
+        default=False, description="to the preview environment of the branch `sourceRef`, made where there is none"
+    )
     configuration: ConfigurationChange | None = None
     idempotency_key: IdempotencyKey | None = None
     message: str | None = Field(default=None, max_length=4096, pattern=r"^[^\x00]*$")

@@ -6,20 +6,14 @@ from pydantic import Field, StringConstraints
 
 from domain.configuration import ConfigurationChange
 from domain.deployment import Concurrency, ProjectId, ProviderName
+from domain.previews import BranchPattern, EnvironmentName, Previews
 from domain.protection import Protection
 from domain.secret import SecretVersion
 from domain.source import GIT_TOKEN, split_credentials
 from domain.wire import Request, Timestamp, Wire
 
 EnvironmentType = Literal["production", "staging", "preview", "development"]
-EnvironmentName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
-"""A DNS label: it is part of the site's host name."""
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]*$")]
-
-BranchPattern = Annotated[
-    str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00-\x20\x7f~^:?\[\]\\]+$")
-]
-"""The name of a branch, in which `*` stands for any characters."""
 
 
 class PushRule(Request):
@@ -45,6 +39,7 @@ class Project(Wire):
     concurrency: Concurrency = "reject"
     cancel_running: bool = False
     push_rules: list[PushRule] = Field(default_factory=list)
+    previews: Previews | None = Field(default=None, description="an environment for each branch; null: none")
     created_at: Timestamp
     updated_at: Timestamp
     version: int
@@ -67,6 +62,10 @@ class Environment(Wire):
     cancel_running: bool | None = Field(default=None, description="null: the project's")
     protection: Protection = Field(default_factory=Protection)
     held_ref: str | None = None
+    branch: str | None = Field(default=None, description="whose preview it is; null: nobody's")
+    expires_at: Timestamp | None = Field(
+        default=None, description="when it is deleted, unless something runs there or is deployed before; null: never"
+    )
     created_at: Timestamp
     updated_at: Timestamp
     version: int
@@ -85,6 +84,7 @@ class CreateProjectRequest(Request):
     concurrency: Concurrency = "reject"
     cancel_running: bool = Field(default=False, description="with supersede: the newest also ends the one that runs")
     push_rules: PushRules = Field(default_factory=list, description="which pushes are deployed, told by webhooks")
+    previews: Previews | None = Field(default=None, description="an environment for each branch; null: none")
 
 
 class UpdateProjectRequest(Request):
@@ -97,6 +97,7 @@ class UpdateProjectRequest(Request):
         default=None, description="with supersede: the newest also ends the one that runs"
     )
     push_rules: PushRules | None = Field(default=None, description="all of them; [] takes them away")
+    previews: Previews | None = Field(default=None, description="all of it anew; null: no new ones are made")
 
 
 AnyRequest = TypeVar("AnyRequest", CreateProjectRequest, UpdateProjectRequest)

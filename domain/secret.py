@@ -8,7 +8,7 @@ from pydantic import Field
 
 from domain.wire import Timestamp, Wire
 
-Scope = Literal["project", "environment", "request"]
+Scope = Literal["project", "base", "environment", "request"]
 
 
 class SecretVersion(Wire):

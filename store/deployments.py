@@ -28,7 +28,7 @@ from domain.result import DeploymentResult
 from domain.secret import SecretUse, document, uses
 from domain.source import check_source_ref, is_commit
 from domain.states import ACTIVE, TERMINAL, Status
-from store import audit, gate, lanes, rollbacks
+from store import audit, gate, lanes, previews, rollbacks
 from store.database import Connection, Database, Row, execute
 from store.idempotency import IdempotentRequest, Outcome, once
 from store.limits import TriggerLimiter
@@ -87,14 +87,18 @@ class DeploymentStore:
         project = await project_row(connection, request.project_id)
         await self._limiter.take(connection, request.project_id)
         check_source_ref(request.source_ref)
-        environment = await self._environment(connection, request)
+        environment = await self._environment(connection, project, request, actor)
+        base = await previews.base_of(connection, project, environment)
         change = request.configuration or ConfigurationChange()
-        layer = merge(project["configuration"], environment["configuration"], change.layer())
+        below = base["configuration"] if base else {}
+        layer = merge(project["configuration"], below, environment["configuration"], change.layer())
         shared = opened_secrets(project, self._sealer, f"project {project['id']}")
+        of_base = opened_secrets(base, self._sealer, f"environment {base['id']}") if base else {}
         own = opened_secrets(environment, self._sealer, f"environment {environment['id']}")
-        secrets = merge(shared, own, change.secret_layer())
+        secrets = merge(shared, of_base, own, change.secret_layer())
         used = {
             **uses("project", secret_counts(project, shared)),
+            **(uses("base", secret_counts(base, of_base)) if base else {}),
             **uses("environment", secret_counts(environment, own)),
             **_of_request(change),
         }
@@ -236,8 +240,13 @@ class DeploymentStore:
     def _read(self, row: Row) -> Deployment:
         return deployment_of(row, self._temporal_page)
 
-    async def _environment(self, connection: Connection, request: TriggerDeploymentRequest) -> Row:
+    async def _environment(
+        self, connection: Connection, project: Row, request: TriggerDeploymentRequest, actor: str
+    ) -> Row:
         """The environment that is meant, locked: triggers of one lane follow each other."""
+        if request.preview:
+            _check_preview(request)
+            return await previews.environment_of(connection, project, request.source_ref, actor)
         if request.environment_id is not None:
             row = await environment_row(connection, request.environment_id, lock=True)
             if row["project_id"] == request.project_id:
@@ -341,7 +350,7 @@ class DeploymentStore:
             "project_id": project["id"],
             "environment_id": environment["id"],
             "environment_name": environment["name"],
-            "sequence": await _next_sequence(connection, environment["id"]),
+            "sequence": await _next_sequence(connection, environment["id"], previews.ttl_seconds(project)),
             "lane_policy": "parallel" if request.force else policy,
             "break_glass": request.break_glass,
         }
@@ -390,6 +399,21 @@ class DeploymentStore:
         return lanes.in_line() if lane == "waiting" else {"lane": lane}
 
 
+def _check_preview(request: TriggerDeploymentRequest) -> None:
+    """A preview is of a branch, and an environment of its own."""
+    named = request.environment_id or (request.configuration and request.configuration.environment)
+    if named:
+        where = "/environmentId" if request.environment_id else "/configuration/environment"
+        wrong = f"{where}: `preview` has an environment of its own; accepted: one of the two"
+        raise DeploymentError(ErrorCode.INVALID_REQUEST, wrong, fields=[(where, "contradicts `preview`")])
+    if is_commit(request.source_ref) and len(request.source_ref) >= 40:
+        raise DeploymentError(
+            ErrorCode.INVALID_SOURCE_REF,
+            "a preview is of a branch, not of a commit",
+            fields=[("/sourceRef", "is a commit; accepted with `preview`: a branch")],
+        )
+
+
 async def _kept_environment(connection: Connection, row: Row) -> Row:
     """Where a deployment went, locked. Raises DeploymentError (conflict) when it was deleted since."""
     try:
@@ -416,11 +440,14 @@ async def _queue_seconds(connection: Connection, row: Row) -> float | None:
     return round(row["queue_position"] * median["seconds"], 1) if median and median["seconds"] is not None else None
 
 
-async def _next_sequence(connection: Connection, environment_id: UUID) -> int:
+async def _next_sequence(connection: Connection, environment_id: UUID, ttl_seconds: int) -> int:
+    """Each deployment to a preview makes it stay longer."""
     cursor = await execute(
         connection,
-        "update environments set last_sequence = last_sequence + 1 where id = %(id)s returning last_sequence",
-        {"id": environment_id},
+        "update environments set last_sequence = last_sequence + 1,"
+        " expires_at = case when branch is not null then now() + make_interval(secs => %(ttl)s) end"
+        " where id = %(id)s returning last_sequence",
+        {"id": environment_id, "ttl": ttl_seconds},
     )
     row = await cursor.fetchone()
     return int(row["last_sequence"]) if row else 0

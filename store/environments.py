@@ -8,12 +8,20 @@ until it is done.
 from datetime import UTC, datetime
 from uuid import UUID
 
+from domain.audit import SYSTEM
 from domain.build import RemovedEnvironment
 from domain.errors import DeploymentError, ErrorCode
 from domain.states import ACTIVE
+from domain.wire import rfc3339
 from store import audit
 from store.database import Connection, Database, Row, execute
 from store.projects import check_version, environment_row, update
+
+IDLE = (
+    "deleted_at is null and not is_default and not exists (select 1 from deployments"
+    " where environment_id = environments.id and status = any(%(active)s))"
+)
+"""Of `environments`: what may be deleted; to be looked at again under its lock."""
 
 _ASK_AGAIN = "interval '1 minute'"
 """A take-down that is under way is asked for again after this; it is the same one then."""
@@ -34,6 +42,21 @@ class EnvironmentStore:
             row = await environment_row(connection, environment_id, lock=True)
             check_version(row, version)
             await remove(connection, row, actor)
+
+    async def expire_due(self, limit: int = 20) -> None:
+        """Deletes those whose time is over and where nothing runs, `limit` at most."""
+        for _ in range(limit):
+            async with self._database.transaction() as connection:
+                cursor = await execute(
+                    connection,
+                    f"select * from environments where expires_at <= now() and {IDLE} order by expires_at limit 1"
+                    " for no key update skip locked",
+                    {"active": sorted(ACTIVE)},
+                )
+                row = await cursor.fetchone()
+                if row is None:
+                    return
+                await remove(connection, row, SYSTEM, f"it expired at {rfc3339(row['expires_at'])}")
 
     async def claim_take_downs(self, limit: int = 20) -> list[str]:
         """Ids of deleted environments of which something may be live; nobody else is given the same for a while."""

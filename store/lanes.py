@@ -41,7 +41,7 @@ async def enter(connection: Connection, environment_id: UUID, policy: Concurrenc
     """
     if policy == "parallel":
         return "none"
-    running = [row for row in await _active(connection, environment_id) if row["lane"] != "gated"]
+    running = [row for row in await active(connection, environment_id) if row["lane"] != "gated"]
     held = any(row["lane"] == "held" for row in running)
     if force or not running:
         return "none" if held else "held"
@@ -59,9 +59,7 @@ async def enter_late(connection: Connection, row: Row) -> Row:
     """Lets one in whose gate has opened; where `reject` would have refused it at the door, it stands in line now."""
     if row["lane_policy"] == "parallel":
         return await change(connection, row, lane="none", **NOT_WAITING)
-    others = [
-        other for other in await _active(connection, row["environment_id"], lock=True) if other["id"] != row["id"]
-    ]
+    others = [other for other in await active(connection, row["environment_id"], lock=True) if other["id"] != row["id"]]
     if any(other["lane"] in {"held", "waiting"} for other in others):
         row = await change(connection, row, **in_line())
         if row["lane_policy"] == "supersede":
@@ -77,7 +75,7 @@ async def supersede(connection: Connection, environment_id: UUID, newest: UUID, 
     Called before `newest` is written: nobody may wait for a deployment while he holds the project's row.
     """
     replaced = {"waiting", "held"} if cancel_running else {"waiting"}
-    await _replace(connection, await _active(connection, environment_id, lock=True), newest, replaced)
+    await _replace(connection, await active(connection, environment_id, lock=True), newest, replaced)
 
 
 async def leave(connection: Connection, row: Row, *, deployed: bool) -> Row:
@@ -100,7 +98,7 @@ async def step_out(connection: Connection, row: Row) -> tuple[Row, list[Row]]:
     """Frees what `row` holds and locks all that have not ended, which are answered; the lane is to be granted yet."""
     if row["lane"] in {"held", "waiting", "gated"}:
         row = await change(connection, row, lane="released")
-    return row, await _active(connection, row["environment_id"], lock=True)
+    return row, await active(connection, row["environment_id"], lock=True)
 
 
 async def grant(connection: Connection, environment_id: UUID) -> None:
@@ -131,7 +129,7 @@ async def _replace(connection: Connection, rows: list[Row], newest: UUID, lanes:
             await audit.deployment(connection, SYSTEM, "supersede", row, replaced, supersededBy=str(newest))
 
 
-async def _active(connection: Connection, environment_id: UUID, *, lock: bool = False) -> list[Row]:
+async def active(connection: Connection, environment_id: UUID, *, lock: bool = False) -> list[Row]:
     """Those of an environment that have not ended, by sequence."""
     cursor = await execute(
         connection,

@@ -15,6 +15,7 @@ from domain.errors import DeploymentError, ErrorCode
 from domain.ids import uuid7
 from domain.ordinary import unmasked_warnings
 from domain.page import Page, PageRequest
+from domain.previews import Previews
 from domain.project import (
     CreateEnvironmentRequest,
     CreateProjectRequest,
@@ -40,7 +41,7 @@ DEFAULT_ENVIRONMENT = "production"
 Answer = TypeVar("Answer", Project, Environment)
 _NOTHING_SET: Row = {"configuration": {}, "secrets": None, "secret_versions": {}}
 NOT_HELD = {"held_ref": None, "held_commit": None, "held_by": None}
-_UPDATED = ("name", "repository_url", "concurrency", "cancel_running", "provider_settings")
+_UPDATED = ("name", "repository_url", "concurrency", "cancel_running", "provider_settings", "previews")
 
 
 class ProjectStore:
@@ -60,11 +61,11 @@ class ProjectStore:
         request = without_credentials(request)
 
         async def make() -> Project:
-            row = await _insert(
+            row = await insert(
                 connection, self._project_columns(request, actor), "projects", f"the project {request.id} exists"
             )
             production = CreateEnvironmentRequest(name=DEFAULT_ENVIRONMENT, type="production", is_default=True)
-            environment = await _insert(
+            environment = await insert(
                 connection, self._environment_columns(request.id, production, actor), "environments", ""
             )
             await audit.record(connection, actor, "project.create", request.id, request.id, after=row)
@@ -126,7 +127,7 @@ class ProjectStore:
             await _lock_environments(connection, project_id)
             taken = await _take_default_away(connection, project_id) if request.is_default else None
             columns = self._environment_columns(project_id, request, actor)
-            row = await _insert(connection, columns, "environments", f"the environment {request.name} exists")
+            row = await insert(connection, columns, "environments", f"the environment {request.name} exists")
             await _record_taken(connection, actor, taken)
             await audit.environment(connection, actor, "create", None, row, name=request.name)
             return _warned(self._environment(row), request.configuration)
@@ -185,6 +186,7 @@ class ProjectStore:
             "concurrency": request.concurrency,
             "cancel_running": request.cancel_running,
             "push_rules": _push_rules(request.push_rules),
+            "previews": Jsonb(request.previews.model_dump()) if request.previews else None,
             "repository_key": _repository_key(request.repository_url),
             **self._configuration_columns(_NOTHING_SET, request.configuration, f"project {request.id}", actor),
         }
@@ -298,12 +300,14 @@ def _said(change: UpdateProjectRequest | UpdateEnvironmentRequest, *names: str) 
     """The columns that the caller named; a map travels as JSON."""
     values = {name: getattr(change, name) for name in names if name in change.model_fields_set}
     of_environment = {"concurrency", "cancel_running", "held_ref"}
-    nullable = {"repository_url"} | (of_environment if isinstance(change, UpdateEnvironmentRequest) else set())
-    return {
-        name: Jsonb(value) if isinstance(value, dict) else value
-        for name, value in values.items()
-        if value is not None or name in nullable
-    }
+    nullable = of_environment if isinstance(change, UpdateEnvironmentRequest) else {"repository_url", "previews"}
+    return {name: _as_json(value) for name, value in values.items() if value is not None or name in nullable}
+
+
+def _as_json(value: object) -> object:
+    if isinstance(value, Previews):
+        return Jsonb(value.model_dump())
+    return Jsonb(value) if isinstance(value, dict) else value
 
 
 def check_version(row: Row, version: int | None) -> None:
@@ -313,7 +317,7 @@ def check_version(row: Row, version: int | None) -> None:
         )
 
 
-async def _insert(connection: Connection, columns: dict[str, Any], table: str, taken: str) -> Row:
+async def insert(connection: Connection, columns: dict[str, Any], table: str, taken: str) -> Row:
     names, places = ", ".join(columns), ", ".join(f"%({name})s" for name in columns)
     try:
         async with connection.transaction():

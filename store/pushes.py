@@ -13,13 +13,15 @@ from uuid import UUID
 from domain.configuration import ConfigurationChange
 from domain.deployment import Deployment, TriggerDeploymentRequest
 from domain.errors import RETRYABLE, DeploymentError, ErrorCode
+from domain.previews import preview_names
 from domain.project import PushRule
 from domain.pushes import Move, newest
 from domain.source import branch_matches
-from domain.webhook import Push
+from domain.webhook import NO_COMMIT, Push
 from store import audit
 from store.database import Connection, Database, Row, execute
 from store.deployments import DeploymentStore
+from store.previews import branch_is_gone
 
 GRACE = timedelta(seconds=5)
 """How long a push is held when another one, between it and those that are known, may still be on its way."""
@@ -56,7 +58,8 @@ class PushStore:
         request = TriggerDeploymentRequest(
             project_id=push["project_id"],
             source_ref=push["branch"],
-            configuration=ConfigurationChange(environment=push["environment"]),
+            preview=push["preview"],
+            configuration=None if push["preview"] else ConfigurationChange(environment=push["environment"]),
             message=push["message"],
         )
         try:
@@ -83,9 +86,9 @@ async def store_push(
     if branch is None:
         return await _close(connection, webhook_id, "ignored", f"{push.ref} is no branch; rules are about branches")
     goals = [
-        _Goal(project["id"], environment, branch)
+        _Goal(project["id"], environment, branch, preview)
         for project in await _projects(connection, project_id, push)
-        for environment in _environments(project, branch)
+        for environment, preview in _environments(project, branch)
     ]
     if not goals:
         where = f"project {project_id}" if project_id else " and ".join(push.repositories[:1]) or "the repository"
@@ -93,6 +96,10 @@ async def store_push(
         return await _close(connection, webhook_id, "ignored", reason)
     entered = {goal: await _enter(connection, goal, webhook_id, push, actor) for goal in goals}
     touched = {webhook for webhooks in entered.values() for webhook in webhooks}
+    if push.deleted:
+        for goal in goals:
+            if goal.preview and await _is_deleted(connection, goal):
+                await branch_is_gone(connection, goal.project_id, branch, actor)
     # Before `_settle`: whoever has triggered a push waits for its webhook's row while he holds the project's.
     for goal, webhooks in entered.items():
         if webhooks:
@@ -108,14 +115,16 @@ class _Goal:
     project_id: str
     environment: str
     branch: str
+    preview: bool
 
 
 async def _projects(connection: Connection, project_id: str | None, push: Push) -> list[Row]:
-    """Those that have rules: the one that was named, else all of the repository; locked against further pushes."""
+    """Those that deploy pushes: the one that was named, else all of the repository; locked against further pushes."""
     chosen = "id = %(id)s" if project_id else "repository_key = any(%(keys)s)"
     cursor = await execute(
         connection,
-        f"select id, push_rules from projects where {chosen} and push_rules <> '[]' order by id",
+        f"select id, push_rules, previews from projects where {chosen}"
+        " and (push_rules <> '[]' or previews is not null) order by id",
         {"id": project_id, "keys": push.repositories},
     )
     projects = await cursor.fetchall()
@@ -127,9 +136,13 @@ async def _projects(connection: Connection, project_id: str | None, push: Push) 
     return projects
 
 
-def _environments(project: Row, branch: str) -> list[str]:
+def _environments(project: Row, branch: str) -> list[tuple[str, bool]]:
+    """Names, and whether it is the branch's preview: where no rule is about the branch, and previews are."""
     rules = [PushRule.model_validate(rule) for rule in project["push_rules"]]
-    return list(dict.fromkeys(rule.environment for rule in rules if branch_matches(branch, rule.branches)))
+    named = dict.fromkeys(rule.environment for rule in rules if branch_matches(branch, rule.branches))
+    if not named and project["previews"] and branch_matches(branch, project["previews"]["refs"]):
+        return [(preview_names(branch)[0], True)]
+    return [(name, False) for name in named]
 
 
 async def _enter(connection: Connection, goal: _Goal, webhook_id: UUID, push: Push, actor: str) -> list[UUID]:
@@ -170,6 +183,12 @@ async def _pushes_of(connection: Connection, goal: _Goal) -> list[Row]:
         asdict(goal),
     )
     return (await cursor.fetchall())[::-1]
+
+
+async def _is_deleted(connection: Connection, goal: _Goal) -> bool:
+    """Whether the newest that is known of the branch is its deletion."""
+    moves = [_move(row) for row in await _pushes_of(connection, goal)]
+    return moves[newest(moves).head].after in NO_COMMIT
 
 
 def _repeats(known: list[Row], push: Push) -> bool:

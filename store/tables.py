@@ -39,6 +39,7 @@ class ProjectRow(SQLModel, table=True):
     concurrency: str
     cancel_running: bool
     push_rules: list[dict[str, Any]] = _json()
+    previews: dict[str, Any] | None = _json(nullable=True)
     repository_key: str | None
     event_sequence: int = _count()
     audit_sequence: int = _count()
@@ -65,6 +66,8 @@ class EnvironmentRow(SQLModel, table=True):
     held_ref: str | None
     held_commit: str | None
     held_by: UUID | None
+    branch: str | None
+    expires_at: datetime | None = _moment(nullable=True)
     deleted_at: datetime | None = _moment(nullable=True)
     take_down_asked_at: datetime | None = _moment(nullable=True)
     taken_down_at: datetime | None = _moment(nullable=True)

@@ -40,21 +40,23 @@ class Courier(Protocol):
     async def deliver(self) -> None: ...
 
 
-class DeletedEnvironments(Protocol):
+class EndingEnvironments(Protocol):
     """The store's environments."""
 
+    async def expire_due(self) -> None: ...
     async def claim_take_downs(self) -> list[str]: ...
 
 
 class EnvironmentCourier:
-    """Lets what deleted environments had live be taken down."""
+    """Ends environments whose time is over, and lets what deleted ones had live be taken down."""
 
-    def __init__(self, environments: DeletedEnvironments, workflows: DeploymentWorkflows) -> None:
+    def __init__(self, environments: EndingEnvironments, workflows: DeploymentWorkflows) -> None:
         self._environments = environments
         self._workflows = workflows
 
     async def deliver(self) -> None:
         """Raises DeploymentError (unavailable); what was not delivered is there again after a minute."""
+        await self._environments.expire_due()
         for environment_id in await self._environments.claim_take_downs():
             await self._workflows.take_down(environment_id)
 

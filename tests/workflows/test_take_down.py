@@ -24,6 +24,9 @@ class House:
         self.told: list[str] = []
         self.tries = 0
 
+    async def expire_due(self) -> None:
+        """Nothing is due."""
+
     async def claim_take_downs(self) -> list[str]:
         return [self.environment]
 
