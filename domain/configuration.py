@@ -59,8 +59,9 @@ class ConfigurationChange(Request):
     environment: str | None = Field(default=None, max_length=63)
     build_command: Command | None = None
     output_directory: RelativePath | None = None
-    environment_variables: dict[VariableName, VariableValue | None] | None = None
-    secrets: dict[VariableName, VariableValue | None] | None = Field(default=None, description="write-only")
+    # What an object says of itself may end in a log or a failure: never a value that could be a secret.
+    environment_variables: dict[VariableName, VariableValue | None] | None = Field(default=None, repr=False)
+    secrets: dict[VariableName, VariableValue | None] | None = Field(default=None, description="write-only", repr=False)
     node_version: str | None = Field(default=None, pattern=r"^[0-9A-Za-z.*/^~<>=| -]{1,64}$")
     install_command: Command | None = None
     framework: str | None = Field(default=None, pattern=r"^[a-z0-9][a-z0-9.-]{0,62}$")
