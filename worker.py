@@ -54,6 +54,7 @@ from store.logs import LogStore
 from store.outbox import Outbox
 from store.progress import ProgressStore
 from store.pushes import PushStore
+from store.reseal import SecretKeyStore
 from store.seal import Sealer
 from store.webhook_intake import WAKE
 from store.webhooks import WebhookStore
@@ -73,6 +74,7 @@ CONNECT_PAUSE_SECONDS = 0.5
 MAX_BUILDS_FOLLOWED = 200
 RESTORE_SECONDS = 2.0
 FORGET_SECONDS = 3600.0
+RESEAL_SECONDS = 300.0
 
 Hosted = BuiltHere | Custom | GithubPages | Vercel
 
@@ -228,6 +230,7 @@ async def _workers(
         workers.append(record_worker(client, records, LogActivities(upkeep), EnvironmentActivities(environments, {})))
         await schedule_log_upkeep(client)
         await parts.enter_async_context(_running(_forget_webhooks(WebhookStore(database, sealer))))
+        await parts.enter_async_context(_running(_reseal(SecretKeyStore(database, sealer))))
     if "builds" in settings.worker_roles:
         task_queue = own_queue(settings.data_dir)
         internal = internal_provider(settings, task_queue)
@@ -255,6 +258,17 @@ async def _forget_webhooks(webhooks: WebhookStore) -> None:
         except DeploymentError as error:
             _log.warning("old webhooks stay for now", reason=error.message)
         await asyncio.sleep(FORGET_SECONDS)
+
+
+async def _reseal(keys: SecretKeyStore) -> None:
+    """What an old key has sealed is sealed anew."""
+    while True:
+        try:
+            if values := await keys.reseal():
+                _log.info("secrets are sealed anew", values=values)
+        except DeploymentError as error:
+            _log.warning("secrets are not sealed anew for now", reason=error.message)
+        await asyncio.sleep(RESEAL_SECONDS)
 
 
 async def _keep_sites(internal: Internal) -> None:

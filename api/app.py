@@ -17,7 +17,7 @@ from api.log_feed import LogFeeds
 from api.metrics import Metrics
 from api.middleware import BodyLimit, Observed
 from api.passes import Passes
-from api.routes import audit, codec, deployments, events, logs, operations, projects, tokens, webhooks
+from api.routes import audit, codec, deployments, events, logs, operations, projects, secret_keys, tokens, webhooks
 from api.services import ProviderEntry, Services
 from providers import registry
 from providers.oidc import Issuers
@@ -36,6 +36,7 @@ from store.logs import LogStore
 from store.outbox import Outbox
 from store.projects import ProjectStore
 from store.pushes import PushStore
+from store.reseal import SecretKeyStore
 from store.seal import Sealer
 from store.tokens import TokenStore
 from store.webhooks import WebhookStore
@@ -49,6 +50,7 @@ ROUTERS = (
     logs.router,
     events.router,
     tokens.router,
+    secret_keys.router,
     operations.router,
     webhooks.router,
     audit.router,
@@ -147,6 +149,7 @@ def _services(settings: Settings) -> Services:
         logs=log_store,
         tokens=tokens_store,
         callers=callers,
+        secret_keys=SecretKeyStore(database, sealer),
         audit=AuditReader(database),
         passes=passes,
         limiter=limiter,

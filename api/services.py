@@ -24,6 +24,7 @@ from store.limits import TriggerLimiter
 from store.listener import Listener
 from store.logs import LogStore
 from store.projects import ProjectStore
+from store.reseal import SecretKeyStore
 from store.tokens import TokenStore
 from store.webhooks import WebhookStore
 from workflows.codec import SealedPayloads
@@ -49,6 +50,7 @@ class Services:
     logs: LogStore
     tokens: TokenStore
     callers: Callers
+    secret_keys: SecretKeyStore
     audit: AuditReader
     passes: Passes
     limiter: TriggerLimiter

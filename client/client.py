@@ -37,6 +37,7 @@ from domain.project import (
 )
 from domain.protection import DecisionRequest
 from domain.result import DeploymentMetrics, DeploymentResult
+from domain.secret import SecretKeys
 from domain.token import CreatedToken, CreateTokenRequest, Token
 from domain.wire import Wire
 
@@ -290,6 +291,10 @@ class DeploymentsClient:
         if project_id is not None:
             params["projectId"] = project_id
         return AuditReport.model_validate_json(await self._service.get("/v1/audit/verify", params))
+
+    async def list_secret_keys(self) -> SecretKeys:
+        """The service's secret keys by their ids, and how many values each of them still seals."""
+        return SecretKeys.model_validate_json(await self._service.get("/v1/secret-keys", {}))
 
     async def create_token(self, token: CreateTokenRequest) -> CreatedToken:
         """Its text is in the answer, and nowhere afterwards."""

@@ -19,6 +19,9 @@ from domain.wire import Request, Wire
 Result = TypeVar("Result")
 Model = TypeVar("Model", bound=Request)
 
+_MAYBE_SECRET = {"secrets", "environment_variables", "environmentVariables"}
+"""Maps whose values are not repeated, whatever is wrong with them."""
+
 Json = Annotated[bool, typer.Option("--json", help="Write JSON.")]
 
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 240)
@@ -47,7 +50,10 @@ def request(model: type[Model], **said: Any) -> Model:
         return model(**{name: value for name, value in said.items() if value is not None})
     except ValidationError as error:
         wrong = error.errors()[0]
-        raise typer.BadParameter(f"{str(wrong.get('input'))[:80]!r} is not accepted: {wrong['msg']}") from None
+        # pydantic marks a member whose name is wrong by a last part of its own.
+        place = [part for part in wrong["loc"] if part != "[key]"]
+        what = place[-1] if _MAYBE_SECRET.intersection(place) else str(wrong.get("input"))[:80]
+        raise typer.BadParameter(f"{what!r} is not accepted: {wrong['msg']}") from None
 
 
 def write_json(found: Wire | Sequence[Wire]) -> None:

@@ -12,7 +12,7 @@ import typer
 
 from client import show
 from client.client import DeploymentsClient
-from client.command import Json, calling, console, errors, request
+from client.command import Json, calling, console, errors, request, write_json
 from domain.configuration import ConfigurationChange
 from domain.errors import DeploymentError, ErrorCode
 from domain.project import Environment, Project, UpdateEnvironmentRequest, UpdateProjectRequest
@@ -56,6 +56,17 @@ def list_secrets(project: ProjectOption, env: EnvOption = None, as_json: Json = 
         sys.stdout.write(json.dumps(document(found)) + "\n")
     elif found:
         show.show_secrets(console, found)
+
+
+@secrets_app.command("keys")
+def list_keys(as_json: Json = False) -> None:
+    """The service's own keys, by their ids: how many values each still seals. For admins of all projects."""
+    found = calling(lambda client: client.list_secret_keys())
+    if as_json:
+        write_json(found)
+        return
+    show.show_secret_keys(console, found.keys)
+    errors.print(show.plain(f"{found.left} left to be sealed anew"))
 
 
 async def _change(client: DeploymentsClient, project: str, env: str | None, secrets: dict[str, str | None]) -> None:

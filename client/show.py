@@ -14,7 +14,7 @@ from domain import log_text
 from domain.audit import AuditEntry
 from domain.deployment import Deployment
 from domain.project import Environment, Project
-from domain.secret import SecretVersion
+from domain.secret import SecretKey, SecretVersion
 from domain.states import Status
 from domain.token import Token
 
@@ -126,6 +126,14 @@ def show_secrets(console: Console, versions: Mapping[str, SecretVersion]) -> Non
     _show_table(console, ("secret", "version", "set at", "by"), rows)
 
 
+def show_secret_keys(console: Console, keys: Iterable[SecretKey]) -> None:
+    rows = (
+        (plain(one.id), plain(one.values), plain("seals" if one.seals else "opens" if one.known else "not here"))
+        for one in keys
+    )
+    _show_table(console, ("key", "values", ""), rows)
+
+
 def show_audit(console: Console, entries: Iterable[AuditEntry]) -> None:
     rows = (
         (
@@ -160,7 +168,7 @@ def _show_table(console: Console, heads: tuple[str, ...], rows: Iterable[tuple[T
     for number, head in enumerate(heads):
         # The first column is what one copies: it is never cut.
         table.add_column(
-            head, no_wrap=True, min_width=36 if number == 0 and head not in {"project", "at", "secret"} else None
+            head, no_wrap=True, min_width=36 if number == 0 and head not in {"project", "at", "secret", "key"} else None
         )
     for row in rows:
         table.add_row(*row)

@@ -30,6 +30,20 @@ class SecretUse(Wire):
     version: int | None = Field(default=None, description="null: it came with the request, where nothing is counted")
 
 
+class SecretKey(Wire):
+    """A key of HEADWAY_SECRET_KEYS, by its id; the key itself is never shown."""
+
+    id: str
+    seals: bool = Field(description="whether it is the first one here, which seals")
+    known: bool = Field(description="whether this process has it")
+    values: int = Field(description="how many values it has sealed that are still there")
+
+
+class SecretKeys(Wire):
+    keys: list[SecretKey]
+    left: int = Field(description="how many values are still to be sealed anew")
+
+
 Counts = Mapping[str, CountedSecret]
 
 

@@ -28,7 +28,7 @@ from domain.result import DeploymentResult
 from domain.secret import SecretUse, document, uses
 from domain.source import check_source_ref, is_commit
 from domain.states import ACTIVE, TERMINAL, Status
-from store import audit, gate, lanes, previews, rollbacks
+from store import audit, data_keys, gate, lanes, previews, rollbacks
 from store.database import Connection, Database, Row, execute
 from store.idempotency import IdempotentRequest, Outcome, once
 from store.limits import TriggerLimiter
@@ -43,7 +43,7 @@ from store.projects import (
     wake_gated,
 )
 from store.rows import POSITION, change, configuration_of, deployment_of, deployment_row, write_event
-from store.seal import Sealer
+from store.seal import Sealer, Seals
 from store.tables import DeploymentRow
 
 _SORT_COLUMNS = {"createdAt": "created_at", "startedAt": "started_at", "finishedAt": "finished_at"}
@@ -92,9 +92,10 @@ class DeploymentStore:
         change = request.configuration or ConfigurationChange()
         below = base["configuration"] if base else {}
         layer = merge(project["configuration"], below, environment["configuration"], change.layer())
-        shared = opened_secrets(project, self._sealer, f"project {project['id']}")
-        of_base = opened_secrets(base, self._sealer, f"environment {base['id']}") if base else {}
-        own = opened_secrets(environment, self._sealer, f"environment {environment['id']}")
+        sealer = await data_keys.sealing(connection, self._sealer, project["id"])
+        shared = opened_secrets(project, sealer, f"project {project['id']}")
+        of_base = opened_secrets(base, sealer, f"environment {base['id']}") if base else {}
+        own = opened_secrets(environment, sealer, f"environment {environment['id']}")
         secrets = merge(shared, of_base, own, change.secret_layer())
         used = {
             **uses("project", secret_counts(project, shared)),
@@ -102,11 +103,13 @@ class DeploymentStore:
             **uses("environment", secret_counts(environment, own)),
             **_of_request(change),
         }
-        columns = self._columns(project, environment, request.source_ref, layer, secrets, trigger=trigger)
+        columns = self._columns(
+            project, environment, request.source_ref, layer, secrets, sealer=sealer, trigger=trigger
+        )
         columns |= {"triggered_by": actor, "message": request.message, "secret_versions": _versions(secrets, used)}
         if commit is not None:
             columns["commit_sha"] = commit
-        return await self._insert(connection, columns, project, environment, request)
+        return await self._insert(connection, columns, project, environment, request, sealer=sealer)
 
     async def retry(
         self, deployment_id: str, request: RetryRequest, actor: str, idempotent: IdempotentRequest | None = None
@@ -124,12 +127,13 @@ class DeploymentStore:
             project = await project_row(connection, parent["project_id"])
             await self._limiter.take(connection, parent["project_id"])
             environment = await _kept_environment(connection, parent)
-            columns = self._repeat(parent, request)
+            sealer = await data_keys.sealing(connection, self._sealer, project["id"])
+            columns = self._repeat(parent, request, sealer)
             if request.from_stage == "deploy":
                 columns["restores"] = _built(parent, request)
             columns |= {"triggered_by": actor, "message": request.message or parent["message"]}
             told = {"deed": "retry", "retryOf": str(parent["id"])}
-            return await self._insert(connection, columns, project, environment, request, **told)
+            return await self._insert(connection, columns, project, environment, request, sealer=sealer, **told)
 
         async with self._database.transaction() as connection:
             return await once(connection, idempotent, Deployment, self._sealer, make)
@@ -161,13 +165,14 @@ class DeploymentStore:
     ) -> Deployment:
         """`rollback` inside a transaction. `of` are the project, its locked environment, and what is rolled back."""
         project, environment, row = of
-        columns = self._restoring(target)
+        sealer = await data_keys.sealing(connection, self._sealer, project["id"])
+        columns = self._restoring(target, sealer)
         columns |= {"rollback_of": row["id"], "triggered_by": actor, "message": message}
         asked = RetryRequest(concurrency="supersede", cancel_running=True)
         told = {"deed": "rollback", "rollbackOf": str(row["id"]), "to": str(target["id"])}
         if row["rollback_of"] is not None:  # which lifts the hold
             await wake_gated(connection, environment["id"])
-        made = await self._insert(connection, columns, project, environment, asked, **told)
+        made = await self._insert(connection, columns, project, environment, asked, sealer=sealer, **told)
         await rollbacks.hold(connection, environment, row, await deployment_row(connection, made.id))
         return made
 
@@ -177,9 +182,10 @@ class DeploymentStore:
             row = await deployment_row(connection, deployment_id)
             await _kept_environment(connection, row)
             target = await rollbacks.find_target(connection, row, request.target_deployment_id)
+            sealer = await data_keys.opening(connection, self._sealer, row["project_id"])
             return RollbackPreview(
                 target=self._read(target),
-                changes=rollbacks.changes(row, target, self._sealer),
+                changes=rollbacks.changes(row, target, sealer),
                 held_ref=None if row["rollback_of"] else row["source_ref"],
             )
 
@@ -277,6 +283,7 @@ class DeploymentStore:
         layer: dict[str, Any],
         secrets: dict[str, str],
         *,
+        sealer: Seals,
         trigger: Trigger = "api",
     ) -> dict[str, Any]:
         identity = uuid7()
@@ -294,15 +301,17 @@ class DeploymentStore:
             "metadata": Jsonb(metadata.model_dump(mode="json", by_alias=True)),
             "configuration": Jsonb(configuration.model_dump(mode="json", by_alias=True)),
             "configuration_digest": digest(configuration),
-            "secrets": sealed_secrets(secrets, self._sealer, f"deployment {identity}"),
+            "secrets": sealed_secrets(secrets, sealer, f"deployment {identity}"),
         }
 
-    def _restoring(self, target: Row) -> dict[str, Any]:
+    def _restoring(self, target: Row, sealer: Seals) -> dict[str, Any]:
         """The columns of a deployment that makes `target` live again: its snapshot, its commit, its secrets of then."""
         before = deployment_of(target, None)
         layer = before.configuration.model_dump(exclude={"secrets", "environment"})
-        secrets = opened_secrets(target, self._sealer, f"deployment {target['id']}")
-        columns = self._columns(target, {"name": target["environment_name"]}, before.source_ref, layer, secrets)
+        secrets = opened_secrets(target, sealer, f"deployment {target['id']}")
+        columns = self._columns(
+            target, {"name": target["environment_name"]}, before.source_ref, layer, secrets, sealer=sealer
+        )
         known = DeploymentMetadata(repository=before.metadata.repository)
         return columns | {
             "metadata": Jsonb(known.model_dump(mode="json", by_alias=True)),
@@ -311,14 +320,14 @@ class DeploymentStore:
             "secret_versions": Jsonb(target["secret_versions"]),
         }
 
-    def _repeat(self, parent: Row, request: RetryRequest) -> dict[str, Any]:
+    def _repeat(self, parent: Row, request: RetryRequest, sealer: Seals) -> dict[str, Any]:
         """The columns of a deployment that runs with its parent's snapshot, but for what `request` overrides."""
         before = deployment_of(parent, None)
         change = request.configuration or ConfigurationChange()
         layer = merge(before.configuration.model_dump(exclude={"secrets", "environment"}), change.layer())
-        secrets = merge(opened_secrets(parent, self._sealer, f"deployment {parent['id']}"), change.secret_layer())
+        secrets = merge(opened_secrets(parent, sealer, f"deployment {parent['id']}"), change.secret_layer())
         ref = check_source_ref(request.source_ref or before.source_ref)
-        columns = self._columns(parent, {"name": parent["environment_name"]}, ref, layer, secrets)
+        columns = self._columns(parent, {"name": parent["environment_name"]}, ref, layer, secrets, sealer=sealer)
         metadata = before.metadata.model_copy(
             update={
                 "retry_count": before.metadata.retry_count + 1,
@@ -340,6 +349,7 @@ class DeploymentStore:
         environment: Row,
         request: TriggerDeploymentRequest | RetryRequest,
         *,
+        sealer: Seals,
         deed: str = "trigger",
         **told: str,
     ) -> Deployment:
@@ -376,7 +386,7 @@ class DeploymentStore:
         if row["break_glass"]:
             await audit.deployment(connection, row["triggered_by"], "break-glass", None, row, reason=row["break_glass"])
         await write_event(connection, row)
-        secrets = opened_secrets(row, self._sealer, f"deployment {row['id']}")
+        secrets = opened_secrets(row, sealer, f"deployment {row['id']}")
         return self._read(row).model_copy(update={"warnings": unmasked_warnings(secrets)})
 
     async def _place(

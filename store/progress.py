@@ -18,7 +18,7 @@ from domain.ending import Ending
 from domain.errors import ErrorCode
 from domain.result import DeploymentResult, DeploymentSummary, DeploymentWarning
 from domain.states import TERMINAL, Status, moves
-from store import audit, lanes, rollbacks
+from store import audit, data_keys, lanes, rollbacks
 from store.database import Connection, Database, Row, execute
 from store.deployments import DeploymentStore
 from store.limits import TriggerLimiter
@@ -42,7 +42,8 @@ class ProgressStore:
         """
         async with self._database.transaction() as connection:
             row = await deployment_row(connection, deployment_id)
-            secrets = opened_secrets(row, self._sealer, f"deployment {row['id']}")
+            sealer = await data_keys.opening(connection, self._sealer, row["project_id"])
+            secrets = opened_secrets(row, sealer, f"deployment {row['id']}")
         configuration = DeploymentConfiguration.model_validate(row["configuration"])
         return BuildRequest(
             deployment_id=deployment_id,

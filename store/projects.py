@@ -29,11 +29,11 @@ from domain.project import (
 from domain.secret import CountedSecret, count, document, read_counts, versions
 from domain.source import repository_key
 from domain.token import EVERY_PROJECT
-from store import audit
+from store import audit, data_keys
 from store.database import Connection, Database, Row, execute
 from store.idempotency import IdempotentRequest, Outcome, once
 from store.paging import fetch_page
-from store.seal import Sealer
+from store.seal import BY_DATA_KEY, Sealer, Seals
 from store.tables import EnvironmentRow, ProjectRow
 
 DEFAULT_ENVIRONMENT = "production"
@@ -61,13 +61,12 @@ class ProjectStore:
         request = without_credentials(request)
 
         async def make() -> Project:
-            row = await insert(
-                connection, self._project_columns(request, actor), "projects", f"the project {request.id} exists"
-            )
+            sealer = await data_keys.sealing(connection, self._sealer, request.id)
+            columns = _project_columns(request, sealer, actor)
+            row = await insert(connection, columns, "projects", f"the project {request.id} exists")
             production = CreateEnvironmentRequest(name=DEFAULT_ENVIRONMENT, type="production", is_default=True)
-            environment = await insert(
-                connection, self._environment_columns(request.id, production, actor), "environments", ""
-            )
+            columns = _environment_columns(request.id, production, sealer, actor)
+            environment = await insert(connection, columns, "environments", "")
             await audit.record(connection, actor, "project.create", request.id, request.id, after=row)
             await audit.environment(connection, actor, "create", None, environment, name=DEFAULT_ENVIRONMENT)
             return _warned(self._project(row), request.configuration)
@@ -99,12 +98,13 @@ class ProjectStore:
         """
         change = without_credentials(change)
         async with self._database.transaction() as connection:
+            sealer = await data_keys.sealing(connection, self._sealer, project_id)
             row = await project_row(connection, project_id, lock=True)
             check_version(row, version)
             columns = _said(change, *_UPDATED)
             if change.push_rules is not None:
                 columns["push_rules"] = _push_rules(change.push_rules)
-            columns |= self._configuration_columns(row, change.configuration, f"project {project_id}", actor)
+            columns |= _configuration_columns(row, change.configuration, sealer, f"project {project_id}", actor)
             key = _repository_key(columns.get("repository_url", row["repository_url"]))
             before, row = row, await update(connection, "projects", row["id"], {**columns, "repository_key": key})
             fields = sorted(columns)
@@ -126,7 +126,8 @@ class ProjectStore:
             await project_row(connection, project_id)
             await _lock_environments(connection, project_id)
             taken = await _take_default_away(connection, project_id) if request.is_default else None
-            columns = self._environment_columns(project_id, request, actor)
+            sealer = await data_keys.sealing(connection, self._sealer, project_id)
+            columns = _environment_columns(project_id, request, sealer, actor)
             row = await insert(connection, columns, "environments", f"the environment {request.name} exists")
             await _record_taken(connection, actor, taken)
             await audit.environment(connection, actor, "create", None, row, name=request.name)
@@ -164,7 +165,8 @@ class ProjectStore:
                 columns["protection"] = Jsonb(change.protection.model_dump(mode="json", by_alias=True))
             if "held_ref" in columns:
                 columns |= {**NOT_HELD, "held_ref": columns["held_ref"]}
-            columns |= self._configuration_columns(row, change.configuration, f"environment {row['id']}", actor)
+            sealer = await data_keys.sealing(connection, self._sealer, row["project_id"])
+            columns |= _configuration_columns(row, change.configuration, sealer, f"environment {row['id']}", actor)
             takes = change.is_default and not row["is_default"]
             taken = await _take_default_away(connection, row["project_id"]) if takes else None
             before, row = row, await update(connection, "environments", row["id"], columns)
@@ -176,52 +178,6 @@ class ProjectStore:
                 await audit.environment(connection, actor, "release", before, row, ref=before["held_ref"])
             return _warned(self._environment(row), change.configuration)
 
-    def _project_columns(self, request: CreateProjectRequest, actor: str) -> dict[str, Any]:
-        return {
-            "id": request.id,
-            "name": request.name or request.id,
-            "provider": request.provider,
-            "provider_settings": Jsonb(request.provider_settings),
-            "repository_url": request.repository_url,
-            "concurrency": request.concurrency,
-            "cancel_running": request.cancel_running,
-            "push_rules": _push_rules(request.push_rules),
-            "previews": Jsonb(request.previews.model_dump()) if request.previews else None,
-            "repository_key": _repository_key(request.repository_url),
-            **self._configuration_columns(_NOTHING_SET, request.configuration, f"project {request.id}", actor),
-        }
-
-    def _environment_columns(self, project_id: str, request: CreateEnvironmentRequest, actor: str) -> dict[str, Any]:
-        identity = uuid7()
-        return {
-            "id": identity,
-            "project_id": project_id,
-            "name": request.name,
-            "type": request.type,
-            "is_default": request.is_default,
-            "concurrency": request.concurrency,
-            "cancel_running": request.cancel_running,
-            "protection": Jsonb(request.protection.model_dump(mode="json", by_alias=True)),
-            **self._configuration_columns(_NOTHING_SET, request.configuration, f"environment {identity}", actor),
-        }
-
-    def _configuration_columns(
-        self, row: Row, change: ConfigurationChange | None, purpose: str, actor: str
-    ) -> dict[str, Any]:
-        """The configuration after `change`; secrets go their own, sealed way."""
-        if change is None:
-            return {}
-        before = opened_secrets(row, self._sealer, purpose)
-        after = merge(before, change.secret_layer())
-        columns = {"configuration": Jsonb(merge(row["configuration"], change.layer()))}
-        if after == before:
-            return columns
-        counts = count(secret_counts(row, before), before, after, actor, datetime.now(UTC))
-        return columns | {
-            "secrets": sealed_secrets(after, self._sealer, purpose),
-            "secret_versions": Jsonb(document(counts)),
-        }
-
     def _project(self, row: Row) -> Project:
         return Project.model_validate({**row, **self._shown(row, f"project {row['id']}")})
 
@@ -230,7 +186,10 @@ class ProjectStore:
 
     def _shown(self, row: Row, purpose: str) -> dict[str, Any]:
         """The configuration as it was sent, by its names on the wire, with the names of its secrets; their versions."""
-        told = versions(secret_counts(row, opened_secrets(row, self._sealer, purpose)))
+        sealed = row["secrets"]
+        by_ring = sealed is not None and not bytes(sealed).startswith(BY_DATA_KEY)
+        # Whoever seals under a data key also counts: so nothing is opened for its names.
+        told = versions(secret_counts(row, opened_secrets(row, self._sealer, purpose) if by_ring else ()))
         change = ConfigurationChange.stored(row["configuration"])
         shown = change.model_dump(mode="json", by_alias=True, exclude_unset=True, warnings=False)
         secrets = {"secrets": dict.fromkeys(told, HIDDEN)} if told else {}
@@ -266,7 +225,7 @@ def as_uuid(text: str) -> UUID | None:
         return None
 
 
-def opened_secrets(row: Row, sealer: Sealer, purpose: str) -> dict[str, str]:
+def opened_secrets(row: Row, sealer: Seals, purpose: str) -> dict[str, str]:
     if row["secrets"] is None:
         return {}
     opened: dict[str, str] = orjson.loads(sealer.open(bytes(row["secrets"]), purpose))
@@ -278,8 +237,59 @@ def secret_counts(row: Row, names: Iterable[str]) -> dict[str, CountedSecret]:
     return read_counts(row["secret_versions"], names)
 
 
-def sealed_secrets(secrets: dict[str, str], sealer: Sealer, purpose: str) -> bytes | None:
+def sealed_secrets(secrets: dict[str, str], sealer: Seals, purpose: str) -> bytes | None:
     return sealer.seal(orjson.dumps(secrets), purpose) if secrets else None
+
+
+def _project_columns(request: CreateProjectRequest, sealer: Seals, actor: str) -> dict[str, Any]:
+    return {
+        "id": request.id,
+        "name": request.name or request.id,
+        "provider": request.provider,
+        "provider_settings": Jsonb(request.provider_settings),
+        "repository_url": request.repository_url,
+        "concurrency": request.concurrency,
+        "cancel_running": request.cancel_running,
+        "push_rules": _push_rules(request.push_rules),
+        "previews": Jsonb(request.previews.model_dump()) if request.previews else None,
+        "repository_key": _repository_key(request.repository_url),
+        **_configuration_columns(_NOTHING_SET, request.configuration, sealer, f"project {request.id}", actor),
+    }
+
+
+def _environment_columns(
+    project_id: str, request: CreateEnvironmentRequest, sealer: Seals, actor: str
+) -> dict[str, Any]:
+    identity = uuid7()
+    return {
+        "id": identity,
+        "project_id": project_id,
+        "name": request.name,
+        "type": request.type,
+        "is_default": request.is_default,
+        "concurrency": request.concurrency,
+        "cancel_running": request.cancel_running,
+        "protection": Jsonb(request.protection.model_dump(mode="json", by_alias=True)),
+        **_configuration_columns(_NOTHING_SET, request.configuration, sealer, f"environment {identity}", actor),
+    }
+
+
+def _configuration_columns(
+    row: Row, change: ConfigurationChange | None, sealer: Seals, purpose: str, actor: str
+) -> dict[str, Any]:
+    """The configuration after `change`; secrets go their own, sealed way."""
+    if change is None:
+        return {}
+    before = opened_secrets(row, sealer, purpose)
+    after = merge(before, change.secret_layer())
+    columns = {"configuration": Jsonb(merge(row["configuration"], change.layer()))}
+    if after == before:
+        return columns
+    counts = count(secret_counts(row, before), before, after, actor, datetime.now(UTC))
+    return columns | {
+        "secrets": sealed_secrets(after, sealer, purpose),
+        "secret_versions": Jsonb(document(counts)),
+    }
 
 
 def _push_rules(rules: list[PushRule]) -> Jsonb:

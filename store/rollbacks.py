@@ -11,7 +11,7 @@ from domain.states import Status
 from store import audit
 from store.database import Connection, Row, execute
 from store.projects import as_uuid, opened_secrets, update
-from store.seal import Sealer
+from store.seal import Seals
 
 _OFFERED = 10
 _NOTHING_BEFORE = "nothing succeeded here before it that could be brought back"
@@ -71,7 +71,7 @@ async def hold(connection: Connection, environment: Row, row: Row, rollback: Row
     await audit.environment(connection, rollback["triggered_by"], deed, environment, held, ref=ref)
 
 
-def changes(before: Row, after: Row, sealer: Sealer) -> list[Change]:
+def changes(before: Row, after: Row, sealer: Seals) -> list[Change]:
     """What differs between two deployments' snapshots."""
     one, other = _facts(before, sealer), _facts(after, sealer)
     differing = sorted(path for path in one.keys() | other.keys() if one.get(path) != other.get(path))
@@ -81,7 +81,7 @@ def changes(before: Row, after: Row, sealer: Sealer) -> list[Change]:
     ]
 
 
-def _facts(row: Row, sealer: Sealer) -> dict[str, str]:
+def _facts(row: Row, sealer: Seals) -> dict[str, str]:
     facts = {"commitSha": row["commit_sha"], "sourceRef": row["source_ref"], "artifactId": row["artifact_id"]}
     configuration = _flat("configuration", {**row["configuration"], "secrets": {}})
     secrets = _flat("secrets", opened_secrets(row, sealer, f"deployment {row['id']}"))

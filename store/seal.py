@@ -1,24 +1,40 @@
-"""Sealing of secrets at rest: AES-256-GCM under a ring of keys. The first key seals, every key opens.
+"""Sealing of secrets at rest: AES-256-GCM, under a ring of keys or under a project's data key.
 
-Layout of a sealed value: 1 byte length of the key's id, the id, 12 bytes nonce, ciphertext with its tag. The key's id
-and the caller's `purpose` are authenticated: a value cannot be moved to another place.
+Layout of a sealed value: 1 byte length of the ring key's id, the id, 12 bytes nonce, ciphertext with its tag. A length
+of 0 says that a data key has sealed it. The id and the caller's `purpose` are authenticated: a value cannot be moved to
+another place.
+
+Rule: the first key of the ring seals, every key opens.
 """
 
 import base64
 import binascii
 import secrets
+from collections import OrderedDict
+from typing import Protocol
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+BY_DATA_KEY = b"\x00"
 _NONCE = 12
+_REMEMBERED = 1000
 
 
 class CannotOpen(ValueError):
-    """No key of the ring opens it, or it was altered or moved."""
+    """No key that is here opens it, or it was altered or moved."""
+
+
+class Seals(Protocol):
+    def seal(self, text: bytes, purpose: str) -> bytes: ...
+
+    def open(self, sealed: bytes, purpose: str) -> bytes:
+        """Raises CannotOpen."""
 
 
 class Sealer:
+    """The ring. It also remembers the data keys that it has opened lately, by project."""
+
     def __init__(self, keys: str) -> None:
         """`keys` is `id:base64` of 32 bytes, comma-separated.
 
@@ -26,28 +42,64 @@ class Sealer:
             ValueError: a key that cannot be read.
         """
         self._keys = dict(_parse(entry) for entry in keys.split(","))
-        self._sealing = next(iter(self._keys))
-
-    @property
-    def key_id(self) -> str:
-        """Of the key that seals."""
-        return self._sealing
+        self.key_id = next(iter(self._keys))
+        self.ids = frozenset(self._keys)
+        self._data_keys: OrderedDict[str, AESGCM] = OrderedDict()
 
     def seal(self, text: bytes, purpose: str) -> bytes:
-        name = self._sealing.encode()
-        nonce = secrets.token_bytes(_NONCE)
-        return (
-            bytes([len(name)]) + name + nonce + self._keys[self._sealing].encrypt(nonce, text, name + purpose.encode())
-        )
+        name = self.key_id.encode()
+        return _seal(self._keys[self.key_id], bytes([len(name)]) + name, name, text, purpose)
 
     def open(self, sealed: bytes, purpose: str) -> bytes:
         """Raises CannotOpen."""
-        try:
-            end = 1 + sealed[0]
-            name, nonce, text = sealed[1:end], sealed[end : end + _NONCE], sealed[end + _NONCE :]
-            return self._keys[name.decode()].decrypt(nonce, text, name + purpose.encode())
-        except (LookupError, ValueError, InvalidTag) as error:
-            raise CannotOpen(f"a secret of {purpose} cannot be opened with the keys in HEADWAY_SECRET_KEYS") from error
+        end = 1 + int.from_bytes(sealed[:1])
+        name = sealed[1:end]
+        key = self._keys.get(name.decode(errors="replace")) if name else None
+        return _open(key, sealed[end:], name, purpose)
+
+    def remember(self, project_id: str, key: AESGCM) -> None:
+        self._data_keys[project_id] = key
+        if len(self._data_keys) > _REMEMBERED:
+            self._data_keys.popitem(last=False)
+
+    def remembered(self, project_id: str) -> AESGCM | None:
+        if project_id in self._data_keys:
+            self._data_keys.move_to_end(project_id)
+        return self._data_keys.get(project_id)
+
+
+class ProjectSealer:
+    """Seals under the data key of a project. Opens that, and what the ring has sealed before there were data keys."""
+
+    def __init__(self, ring: Sealer, key: AESGCM | None) -> None:
+        """`key` is None where the project has none yet: then nothing can have been sealed under it."""
+        self._ring = ring
+        self._key = key
+
+    def seal(self, text: bytes, purpose: str) -> bytes:
+        if self._key is None:
+            raise LookupError(f"there is no data key for {purpose}")
+        return _seal(self._key, BY_DATA_KEY, BY_DATA_KEY, text, purpose)
+
+    def open(self, sealed: bytes, purpose: str) -> bytes:
+        """Raises CannotOpen."""
+        if sealed.startswith(BY_DATA_KEY):
+            return _open(self._key, sealed[1:], BY_DATA_KEY, purpose)
+        return self._ring.open(sealed, purpose)
+
+
+def _seal(key: AESGCM, head: bytes, name: bytes, text: bytes, purpose: str) -> bytes:
+    nonce = secrets.token_bytes(_NONCE)
+    return head + nonce + key.encrypt(nonce, text, name + purpose.encode())
+
+
+def _open(key: AESGCM | None, sealed: bytes, name: bytes, purpose: str) -> bytes:
+    try:
+        if key is not None and len(sealed) > _NONCE:
+            return key.decrypt(sealed[:_NONCE], sealed[_NONCE:], name + purpose.encode())
+    except InvalidTag:
+        pass
+    raise CannotOpen(f"a secret of {purpose} cannot be opened with the keys in HEADWAY_SECRET_KEYS")
 
 
 def _parse(entry: str) -> tuple[str, AESGCM]:
@@ -56,6 +108,6 @@ def _parse(entry: str) -> tuple[str, AESGCM]:
         key = base64.b64decode(text, validate=True)
     except binascii.Error:
         key = b""
-    if not name or len(name) > 64 or len(key) != 32:
+    if not name or len(name.encode()) > 64 or len(key) != 32:
         raise ValueError("HEADWAY_SECRET_KEYS: expected id:base64 of 32 bytes, comma-separated")
     return name, AESGCM(key)

@@ -12,6 +12,7 @@ from sqlalchemy import select
 
 from domain.page import Page, PageRequest
 from domain.webhook import Delivery, Push, PushOutcome, Receipt, Webhook
+from store import data_keys
 from store.database import Connection, Database, Row, execute
 from store.paging import fetch_page
 from store.projects import opened_secrets
@@ -42,10 +43,12 @@ class WebhookStore:
     async def project(self, project_id: str) -> Named | None:
         """None where there is no such project."""
         statement = "select secrets, provider_settings from projects where id = %(id)s"
-        row = await self._database.fetch_one(statement, {"id": project_id})
-        if row is None:
-            return None
-        return Named(opened_secrets(row, self._sealer, f"project {project_id}"), row["provider_settings"])
+        async with self._database.connection() as connection:
+            row = await (await execute(connection, statement, {"id": project_id})).fetchone()
+            if row is None:
+                return None
+            sealer = await data_keys.opening(connection, self._sealer, project_id)
+        return Named(opened_secrets(row, sealer, f"project {project_id}"), row["provider_settings"])
 
     async def receive(self, origin: Origin, delivery: Delivery) -> Receipt:
         """Stores it, once; of a push also what it is to trigger. Returns after the commit."""

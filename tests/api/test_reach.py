@@ -33,6 +33,7 @@ SCOPE_OF_WRITES = {
     ("GET", "/v1/audit/verify"): "admin",
     ("GET", "/v1/webhooks"): "admin",
     ("GET", "/v1/tokens"): "admin",
+    ("GET", "/v1/secret-keys"): "admin",
 }
 BODIES: dict[str, Any] = {
     "/v1/projects": {**PROJECT, "id": "new"},

@@ -71,3 +71,23 @@ async def test_a_secret_comes_from_standard_input_or_a_file_and_is_never_shown(
     assert (await headway("secrets", "list", "-p", "site")).output == ""
     missing = await run("secrets", "set", "-p", "site", "X", "--file", "no-such-file", directory=tmp_path, **known)
     assert (missing.code, len(missing.errors.splitlines())) == (1, 1)
+
+
+@pytest.mark.usefixtures("site")
+async def test_what_is_wrong_with_a_secret_is_said_without_its_value(
+    headway: Headway, service: Service, tmp_path: Path
+) -> None:
+    file = tmp_path / "value"
+    for name, value in (("KEY", "a-secret" * 10_000), ("KEY", "a-secret\0"), ("NOT A NAME", "a-secret")):
+        file.write_text(value)
+        refused = await headway("secrets", "set", "-p", "site", name, "--file", str(file))
+        assert refused.code != 0
+        assert name in refused.errors
+        assert "a-secret" not in refused.errors + refused.output
+
+
+@pytest.mark.usefixtures("site")
+async def test_operators_see_which_key_seals_how_many_values(headway: Headway) -> None:
+    assert re.search(r"^test +\d+ +seals *$", (await headway("secrets", "keys")).output, re.MULTILINE)
+    found = (await headway("secrets", "keys", "--json")).document
+    assert (found["left"], [key["id"] for key in found["keys"]]) == (0, ["test"])
