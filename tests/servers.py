@@ -25,6 +25,7 @@ TEMPORAL_FLAGS = [
     "history.transferProcessorMaxPollRPS=1000",
     "history.timerProcessorMaxPollRPS=1000",
     'history.timerProcessorMaxTimeShift="10ms"',
+    "limit.historyCount.suggestContinueAsNew=200",  # else 4,096
 ]
 SEARCH_ATTRIBUTES = ["HeadwayProject", "HeadwayEnvironment", "HeadwayProvider", "HeadwayStatus", "HeadwayTrigger"]
 

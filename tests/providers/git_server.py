@@ -126,5 +126,6 @@ class _Requests(BaseHTTPRequestHandler):
         self.send_response(int(headers.pop("Status", "200").split()[0]))
         for name, value in headers.items():
             self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(content)
+        with contextlib.suppress(ConnectionError):  # who asked has ended meanwhile
+            self.end_headers()
+            self.wfile.write(content)

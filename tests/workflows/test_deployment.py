@@ -267,6 +267,25 @@ async def test_a_history_is_asked_for_once_for_each_commit_that_is_held(client: 
     assert script.pinned == 2
 
 
+@pytest.mark.parametrize("by", ["its turn", "cancel"])
+async def test_whoever_is_told_a_lot_while_it_waits_begins_a_new_history_in_time(client: Client, by: str) -> None:
+    script = Script(look=Look(pin=True))
+    async with workers(client, script):
+        handle = await start(client, gated=True)
+        first = (await handle.describe()).run_id
+        while (now := await handle.describe()).run_id == first:
+            assert now.history_length < 1000
+            await asyncio.gather(*(handle.signal(DeploymentWorkflow.look_again) for _ in range(20)))
+        if by == "cancel":
+            await handle.cancel()
+            await ended(handle)
+        else:
+            script.look = GO
+            await handle.signal(DeploymentWorkflow.look_again)
+            assert await ended(handle) == "succeeded"
+    assert ending_of(script, handle) == ("canceled" if by == "cancel" else "succeeded")
+
+
 async def test_whoever_is_canceled_while_it_waits_never_starts(client: Client) -> None:
     script = Script()
     async with workers(client, script):
