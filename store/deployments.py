@@ -28,14 +28,13 @@ from domain.result import DeploymentResult
 from domain.secret import SecretUse, document, uses
 from domain.source import check_source_ref, is_commit
 from domain.states import ACTIVE, TERMINAL, Status
-from store import audit, data_keys, gate, lanes, previews, rollbacks
+from store import audit, data_keys, destination, gate, lanes, previews, rollbacks
 from store.database import Connection, Database, Row, execute
 from store.idempotency import IdempotentRequest, Outcome, once
 from store.limits import TriggerLimiter
 from store.paging import fetch_page
 from store.projects import (
     as_uuid,
-    environment_row,
     opened_secrets,
     project_row,
     sealed_secrets,
@@ -87,7 +86,7 @@ class DeploymentStore:
         project = await project_row(connection, request.project_id)
         await self._limiter.take(connection, request.project_id)
         check_source_ref(request.source_ref)
-        environment = await self._environment(connection, project, request, actor)
+        environment = await destination.chosen(connection, project, request, actor)
         base = await previews.base_of(connection, project, environment)
         change = request.configuration or ConfigurationChange()
         below = base["configuration"] if base else {}
@@ -126,7 +125,7 @@ class DeploymentStore:
                 raise _conflict(parent, "be retried", RETRYABLE_STATUSES)
             project = await project_row(connection, parent["project_id"])
             await self._limiter.take(connection, parent["project_id"])
-            environment = await _kept_environment(connection, parent)
+            environment = await destination.kept(connection, parent)
             sealer = await data_keys.sealing(connection, self._sealer, project["id"])
             columns = self._repeat(parent, request, sealer)
             if request.from_stage == "deploy":
@@ -153,7 +152,7 @@ class DeploymentStore:
         async def make() -> Deployment:
             row = await deployment_row(connection, deployment_id)
             project = await project_row(connection, row["project_id"])
-            environment = await _kept_environment(connection, row)
+            environment = await destination.kept(connection, row)
             target = await rollbacks.find_target(connection, row, request.target_deployment_id)
             return await self.bring_back(connection, (project, environment, row), target, actor, request.message)
 
@@ -180,7 +179,7 @@ class DeploymentStore:
         """What `rollback` would change. Raises DeploymentError: not-found, conflict."""
         async with self._database.transaction() as connection:
             row = await deployment_row(connection, deployment_id)
-            await _kept_environment(connection, row)
+            await destination.kept(connection, row)
             target = await rollbacks.find_target(connection, row, request.target_deployment_id)
             sealer = await data_keys.opening(connection, self._sealer, row["project_id"])
             return RollbackPreview(
@@ -245,35 +244,6 @@ class DeploymentStore:
 
     def _read(self, row: Row) -> Deployment:
         return deployment_of(row, self._temporal_page)
-
-    async def _environment(
-        self, connection: Connection, project: Row, request: TriggerDeploymentRequest, actor: str
-    ) -> Row:
-        """The environment that is meant, locked: triggers of one lane follow each other."""
-        if request.preview:
-            _check_preview(request)
-            return await previews.environment_of(connection, project, request.source_ref, actor)
-        if request.environment_id is not None:
-            row = await environment_row(connection, request.environment_id, lock=True)
-            if row["project_id"] == request.project_id:
-                return row
-            raise DeploymentError(
-                ErrorCode.ENVIRONMENT_NOT_FOUND, f"there is no environment {request.environment_id[:64]}"
-            )
-        name = request.configuration and request.configuration.environment
-        condition = "name = %(name)s" if name else "is_default"
-        cursor = await execute(
-            connection,
-            f"select * from environments where project_id = %(project_id)s and deleted_at is null and {condition}"
-            " for no key update",
-            {"project_id": request.project_id, "name": name},
-        )
-        found = await cursor.fetchone()
-        if found is None:
-            raise DeploymentError(
-                ErrorCode.ENVIRONMENT_NOT_FOUND, f"there is no environment {name or 'that is the default'}"
-            )
-        return found
 
     def _columns(
         self,
@@ -407,32 +377,6 @@ class DeploymentStore:
         if policy == "supersede" and lane == "waiting":
             await lanes.supersede(connection, environment["id"], columns["id"], cancel_running=cancel_running)
         return lanes.in_line() if lane == "waiting" else {"lane": lane}
-
-
-def _check_preview(request: TriggerDeploymentRequest) -> None:
-    """A preview is of a branch, and an environment of its own."""
-    named = request.environment_id or (request.configuration and request.configuration.environment)
-    if named:
-        where = "/environmentId" if request.environment_id else "/configuration/environment"
-        wrong = f"{where}: `preview` has an environment of its own; accepted: one of the two"
-        raise DeploymentError(ErrorCode.INVALID_REQUEST, wrong, fields=[(where, "contradicts `preview`")])
-    if is_commit(request.source_ref) and len(request.source_ref) >= 40:
-        raise DeploymentError(
-            ErrorCode.INVALID_SOURCE_REF,
-            "a preview is of a branch, not of a commit",
-            fields=[("/sourceRef", "is a commit; accepted with `preview`: a branch")],
-        )
-
-
-async def _kept_environment(connection: Connection, row: Row) -> Row:
-    """Where a deployment went, locked. Raises DeploymentError (conflict) when it was deleted since."""
-    try:
-        return await environment_row(connection, str(row["environment_id"]), lock=True)
-    except DeploymentError:
-        raise DeploymentError(
-            ErrorCode.CONFLICT,
-            f"its environment {row['environment_name']} was deleted, and its secrets with it; trigger a new deployment",
-        ) from None
 
 
 async def _queue_seconds(connection: Connection, row: Row) -> float | None:

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from client.cli import app
 from client.client import DeploymentsClient
 from domain.deployment import Deployment
-from domain.project import Project
+from domain.project import Project, UpdateProjectRequest
 from domain.states import Status
 from tests.client.conftest import Service
 from tests.servers import eventually
@@ -136,6 +136,25 @@ async def test_every_answer_can_be_one_json_document(headway: Headway, service: 
     assert (await headway("list", "--project", "site", "--json")).document["total"] == 1
     assert (await headway("logs", made["id"], "--json")).document == []
     assert (await headway("cancel", made["id"], "--json")).document["cancelRequestedAt"]
+
+
+async def test_a_preview_is_asked_for_listed_with_its_end_and_deleted(
+    headway: Headway, service: Service, client: DeploymentsClient, site: Project
+) -> None:
+    previews = UpdateProjectRequest.model_validate({"previews": {"refs": ["feature/*"]}})
+    await client.update_project("site", previews)
+    made = (await headway("deploy", "-p", "site", "-r", "feature/x", "--preview")).output.strip()
+    busy = await headway("env", "delete", "preview-feature-x", "-p", "site")
+    assert (busy.code, made in busy.errors) == (1, True)
+    found = await client.get_deployment(made)
+    assert found is not None
+    await service.end(found, Status.SUCCEEDED)
+    [shown] = [line for line in (await headway("env", "list", "-p", "site")).output.splitlines() if "preview" in line]
+    assert "feature/x" in shown
+    assert "UTC" in shown
+    gone = await headway("env", "delete", "preview-feature-x", "-p", "site")
+    assert (gone.code, gone.errors) == (0, "preview-feature-x is gone\n")
+    assert [one.name for one in await client.list_environments("site")] == ["production"]
 
 
 async def test_people_read_tables_and_lines(

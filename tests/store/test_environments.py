@@ -136,6 +136,19 @@ async def test_the_default_environment_stays_until_another_one_is_it(house: Hous
     assert await house.names() == ["staging"]
 
 
+async def test_while_the_default_changes_every_trigger_finds_one(house: House) -> None:
+    [production] = (await house.projects.list_environments("shop", PageRequest())).items
+    staging = await house.environment("staging")
+    request = TriggerDeploymentRequest(project_id="shop", source_ref="main", concurrency="parallel")
+    for number in range(10):
+        becomes = (staging, production)[number % 2]
+        told, *_ = await asyncio.gather(
+            asyncio.gather(*(house.deployments.trigger(request, "ada") for _ in range(3))),
+            house.projects.update_environment(becomes.id, UpdateEnvironmentRequest(is_default=True), "ada"),
+        )
+        assert {one.answer.environment_id for one in told} <= {staging.id, production.id}
+
+
 async def test_who_has_seen_an_older_version_deletes_nothing(house: House) -> None:
     staging = await house.environment("staging")
     await house.projects.update_environment(staging.id, UpdateEnvironmentRequest(concurrency="queue"), "ada")
