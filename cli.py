@@ -16,20 +16,20 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 from urllib.parse import urlsplit
 
-import httpx
 import typer
 
 import stack
 from client.cli import app
 from client.client import DeploymentsClient
-from client.command import console, errors
+from client.command import Json, calling, console, errors, write_json
 from client.discovery import nearest_stack, read_stack
 from client.follow import watch
-from client.show import EXIT_CODE_OF, plain
+from client.show import EXIT_CODE_OF, plain, show_checkup
 from domain.configuration import ConfigurationChange
 from domain.deployment import Deployment, TriggerDeploymentRequest
 from domain.errors import DeploymentError
 from domain.project import CreateProjectRequest, UpdateProjectRequest
+from domain.reconciliation import PartState
 from domain.states import Status
 
 EXAMPLE = stack.ROOT / "examples" / "hello-site"
@@ -180,38 +180,51 @@ async def _deploy(client: DeploymentsClient, message: str) -> Deployment:
 
 # --- doctor ---
 
+LITTLE_DISK = 2 * 1024**3
+"""Bytes; a build may take 4 GiB."""
+
 
 @app.command()
-def doctor() -> None:
-    """Look at each part of the local stack, and at what builds need on this machine."""
-    findings = [*_programs(), *asyncio.run(_parts())]
-    for fine, what, remedy in findings:
-        mark = "[green]fine[/]   " if fine else "[red]missing[/]"
-        console.print(mark, plain(what if fine else f"{what}: {remedy}"))
-    raise typer.Exit(0 if all(fine for fine, *_ in findings) else 1)
+def doctor(as_json: Json = False) -> None:
+    """Look at each part, set right what does not fit together, and say what was found.
+
+    The exit code is 0 when all is well, 1 when something was found (set right or not), 2 when it could not be asked.
+    """
+    parts = _local_parts()
+    try:
+        checkup = calling(lambda client: client.check_up())
+    except DeploymentError as error:
+        _end("; ".join([error.message, *(f"{part.name}: {part.problem}" for part in parts if part.problem)]), 2)
+    checkup = checkup.model_copy(update={"parts": [*parts, *checkup.parts]})
+    write_json(checkup) if as_json else show_checkup(console, checkup)
+    raise typer.Exit(0 if checkup.well else 1)
 
 
-Finding = tuple[bool, str, str]
-
-
-def _programs() -> list[Finding]:
-    return [(shutil.which("git") is not None, "git", "install it, builds are fetched with it")]
-
-
-async def _parts() -> list[Finding]:
+def _local_parts() -> list[PartState]:
+    """What belongs to the local stack, where it is the one that is asked."""
     path = nearest_stack(Path.cwd())
-    if path is None:
-        return [(False, "local stack", "none runs in this directory or above it; `headway up` starts one")]
-    said = json.loads(path.read_text())
-    logs = path.parent / "logs"
-    addresses = {
+    if path is None or "HEADWAY_API_URL" in os.environ:
+        return []
+    free = shutil.disk_usage(path.parent).free
+    return [
+        _said("git", shutil.which("git") is not None, "install it, builds are fetched with it"),
+        _said(f"disk of {path.parent}", free >= LITTLE_DISK, f"only {free / 1024**3:.1f} GiB are free"),
+        *asyncio.run(_ports(json.loads(path.read_text()), path.parent / "logs")),
+    ]
+
+
+async def _ports(said: dict[str, Any], logs: Path) -> list[PartState]:
+    ports = {
         name: urlsplit(said[key] if "//" in said[key] else f"//{said[key]}").port for name, key in _ADDRESS_OF.items()
     }
-    findings = [
-        (port is not None and await _listens(port), f"{name} at port {port}", f"see {logs}/{name}.log")
-        for name, port in addresses.items()
+    return [
+        _said(f"{name} at port {port}", port is not None and await _listens(port), f"see {logs}/{name}.log")
+        for name, port in ports.items()
     ]
-    return [*findings, *await _readiness(said["apiUrl"])]
+
+
+def _said(name: str, fine: bool, problem: str) -> PartState:
+    return PartState(name=name, problem=None if fine else problem)
 
 
 _ADDRESS_OF = {"postgres": "databaseUrl", "temporal": "temporalAddress", "edge": "edgeUrl", "api": "apiUrl"}
@@ -224,16 +237,6 @@ async def _listens(port: int) -> bool:
         return False
     writer.close()
     return True
-
-
-async def _readiness(api_url: str) -> list[Finding]:
-    """What the API says of those that it depends on."""
-    async with httpx.AsyncClient(trust_env=False, timeout=5) as http:
-        try:
-            answer = await http.get(f"{api_url}/readyz")
-        except httpx.TransportError as error:
-            return [(False, "readiness", f"the API does not answer: {error}")]
-    return [(answer.is_success, "the API finds all it needs", answer.text[:300])]
 
 
 # --- the script ---

@@ -24,6 +24,7 @@ from temporalio.worker import Worker
 from activities.builds import BuildActivities
 from activities.environments import EnvironmentActivities
 from activities.maintenance import LogActivities, MaintenanceActivities
+from activities.reconcile import ReconcileActivities
 from activities.records import RecordActivities
 from api import own_log
 from domain.errors import DeploymentError
@@ -54,6 +55,7 @@ from store.logs import LogStore
 from store.outbox import Outbox
 from store.progress import ProgressStore
 from store.pushes import PushStore
+from store.reconciliation import ReconciliationStore
 from store.reseal import SecretKeyStore
 from store.seal import Sealer
 from store.webhook_intake import WAKE
@@ -61,8 +63,21 @@ from store.webhooks import WebhookStore
 from workflows.control import DeploymentWorkflows, connect
 from workflows.deployment import DeploymentWorkflow
 from workflows.dispatch import Dispatcher, EnvironmentCourier, WebhookCourier
-from workflows.maintenance import CleanUpWorkflow, KeepLogsWorkflow, schedule_clean_up, schedule_log_upkeep
+from workflows.maintenance import (
+    KEEP_LOGS,
+    RECONCILE,
+    CleanUpWorkflow,
+    KeepLogsWorkflow,
+    ReconcileWorkflow,
+    clean_up_of,
+    schedule_clean_up,
+    schedule_log_upkeep,
+    schedule_reconciliation,
+)
+from workflows.oversight import Oversight
 from workflows.plan import BUILD_QUEUE, TASK_QUEUE
+from workflows.repair import RepairWorkflow
+from workflows.schedules import Scheduling, keep_scheduled
 from workflows.take_down import TakeDownWorkflow
 
 THROTTLE = timedelta(seconds=1)
@@ -73,6 +88,7 @@ GRACE = timedelta(seconds=2)
 CONNECT_PAUSE_SECONDS = 0.5
 MAX_BUILDS_FOLLOWED = 200
 RESTORE_SECONDS = 2.0
+ORPHANS_SECONDS = 10.0
 FORGET_SECONDS = 3600.0
 RESEAL_SECONDS = 300.0
 
@@ -82,16 +98,24 @@ _log = structlog.get_logger()
 
 
 def record_worker(
-    client: Client, records: RecordActivities, logs: LogActivities, environments: EnvironmentActivities
+    client: Client,
+    records: RecordActivities,
+    logs: LogActivities,
+    environments: EnvironmentActivities,
+    reconciling: ReconcileActivities,
 ) -> Worker:
     """Decides and keeps the records."""
     return _worker(
         client,
         TASK_QUEUE,
-        workflows=[DeploymentWorkflow, CleanUpWorkflow, KeepLogsWorkflow, TakeDownWorkflow],
+        workflows=[
+            *(DeploymentWorkflow, RepairWorkflow, ReconcileWorkflow),
+            *(CleanUpWorkflow, KeepLogsWorkflow, TakeDownWorkflow),
+        ],
         activities=[
             *(records.look_at_gate, records.build_to_restore, records.finish, logs.keep_logs),
             *(environments.builders_of, environments.note_taken_down),
+            *(reconciling.reconcile, reconciling.read_unfinished),
         ],
     )
 
@@ -217,7 +241,9 @@ async def _workers(
     archive = LogArchive(settings.log_archive, **settings.log_archive_access) if settings.log_archive else None
     logs = LogStore(database, sealer, archive)
     environments = EnvironmentStore(database)
+    reconciliation = ReconciliationStore(database)
     workers = []
+    schedules: dict[str, Scheduling] = {}
     if "workflows" in settings.worker_roles:
         upkeep = LogUpkeep(database, logs, archive, Keep(settings.log_keep_days, settings.log_archive_days))
         control = DeploymentWorkflows(settings.temporal_address, settings.temporal_namespace, sealer)
@@ -227,8 +253,10 @@ async def _workers(
         dispatcher = Dispatcher(outbox, control, webhooks, EnvironmentCourier(environments, control))
         await parts.enter_async_context(_running(dispatcher.run()))
         records = RecordActivities(progress, GateStore(database), logs, dispatcher.wake)
-        workers.append(record_worker(client, records, LogActivities(upkeep), EnvironmentActivities(environments, {})))
-        await schedule_log_upkeep(client)
+        reconciling = ReconcileActivities(reconciliation, Oversight(client, control))
+        house = (LogActivities(upkeep), EnvironmentActivities(environments, {}), reconciling)
+        workers.append(record_worker(client, records, *house))
+        schedules |= {KEEP_LOGS: schedule_log_upkeep, RECONCILE: schedule_reconciliation}
         await parts.enter_async_context(_running(_forget_webhooks(WebhookStore(database, sealer))))
         await parts.enter_async_context(_running(_reseal(SecretKeyStore(database, sealer))))
     if "builds" in settings.worker_roles:
@@ -243,10 +271,12 @@ async def _workers(
         checks = AddressChecks(allow_private_addresses=settings.allow_private_addresses)
         parts.push_async_callback(checks.close)
         builds = BuildActivities(providers, progress, logs, checks, _tokens(settings))
-        house = (MaintenanceActivities(providers), EnvironmentActivities(environments, providers))
-        workers += build_workers(client, task_queue, builds, *house)
-        await schedule_clean_up(client, task_queue)
+        looks = (MaintenanceActivities(providers), EnvironmentActivities(environments, providers))
+        workers += build_workers(client, task_queue, builds, *looks)
+        schedules[clean_up_of(task_queue)] = lambda client: schedule_clean_up(client, task_queue)
         await parts.enter_async_context(_running(_keep_sites(internal)))
+        await parts.enter_async_context(_running(_stop_orphans(internal, reconciliation)))
+    await parts.enter_async_context(_running(keep_scheduled(client, schedules)))
     return workers
 
 
@@ -269,6 +299,20 @@ async def _reseal(keys: SecretKeyStore) -> None:
         except DeploymentError as error:
             _log.warning("secrets are not sealed anew for now", reason=error.message)
         await asyncio.sleep(RESEAL_SECONDS)
+
+
+async def _stop_orphans(internal: Internal, records: ReconciliationStore) -> None:
+    """Builds on this disk whose deployment has ended, or is not known, do not run on."""
+    while True:
+        try:
+            running = await asyncio.to_thread(internal.running_builds)
+            stopped = [one for one in await records.unwanted(running) if await internal.stop(one)]
+            if stopped:
+                _log.warning("builds that nobody wants were stopped", deployments=stopped)
+                await records.note_stopped(len(stopped))
+        except DeploymentError as error:
+            _log.warning("builds are looked at later", reason=error.message)
+        await asyncio.sleep(ORPHANS_SECONDS)
 
 
 async def _keep_sites(internal: Internal) -> None:

@@ -45,3 +45,9 @@ class OfDeployment(Wire):
 class Finish(Wire):
     deployment_id: str
     ending: Ending
+
+
+class Reconcile(Wire):
+    """Records and workflows are looked at for so long."""
+
+    seconds: float = 0

@@ -17,7 +17,19 @@ from api.log_feed import LogFeeds
 from api.metrics import Metrics
 from api.middleware import BodyLimit, Observed
 from api.passes import Passes
-from api.routes import audit, codec, deployments, events, logs, operations, projects, secret_keys, tokens, webhooks
+from api.routes import (
+    audit,
+    codec,
+    deployments,
+    doctor,
+    events,
+    logs,
+    operations,
+    projects,
+    secret_keys,
+    tokens,
+    webhooks,
+)
 from api.services import ProviderEntry, Services
 from providers import registry
 from providers.oidc import Issuers
@@ -25,6 +37,7 @@ from providers.webhooks import senders
 from settings import Settings
 from store.archive import LogArchive
 from store.audit_reader import AuditReader
+from store.checkups import CheckupStore
 from store.database import Database, migrate_patiently
 from store.deployments import DeploymentStore
 from store.environments import EnvironmentStore
@@ -36,6 +49,7 @@ from store.logs import LogStore
 from store.outbox import Outbox
 from store.projects import ProjectStore
 from store.pushes import PushStore
+from store.reconciliation import ReconciliationStore
 from store.reseal import SecretKeyStore
 from store.seal import Sealer
 from store.tokens import TokenStore
@@ -52,6 +66,7 @@ ROUTERS = (
     tokens.router,
     secret_keys.router,
     operations.router,
+    doctor.router,
     webhooks.router,
     audit.router,
     codec.router,
@@ -162,6 +177,8 @@ def _services(settings: Settings) -> Services:
         webhooks=WebhookStore(database, sealer),
         webhook_secrets=_webhook_secrets(settings),
         providers=_providers(settings),
+        reconciliation=ReconciliationStore(database),
+        checkups=CheckupStore(database, sealer),
         metrics=Metrics(),
         background=Background(),
     )

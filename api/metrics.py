@@ -4,10 +4,37 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from domain.reconciliation import Reconciliation
 from domain.states import ACTIVE
 
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+
+class Reconciled:
+    """The last round of the reconciler and what all have mended, of any worker: they are in the database."""
+
+    def __init__(self) -> None:
+        self.found: Reconciliation | None = None
+
+    def collect(self) -> Iterator[Metric]:
+        if (found := self.found) is None:
+            return
+        for name, what, value in (
+            ("zombies", "Records that run without an open workflow", found.last.zombies),
+            ("orphan_workflows", "Open workflows without a record that runs", found.last.orphan_workflows),
+            ("held_lanes_of_finished", "Lanes held by deployments that have ended", found.last.held_lanes),
+            ("idle_lanes", "Free lanes that somebody waits for", found.last.idle_lanes),
+            ("not_started", "Accepted, and not with Temporal after 5 s", found.last.not_started),
+            ("undelivered", "Cancels, wake-ups, webhooks that wait for longer than 30 s", found.last.undelivered),
+            ("reconciliation_age_seconds", "Since the last round", found.age_seconds),
+        ):
+            yield GaugeMetricFamily(f"headway_{name}", what, value)
+        mended = CounterMetricFamily("headway_mended", "What the reconciler has set right", labels=["what"])
+        for done, count in sorted(found.mended.items()):
+            mended.add_metric([done], count)
+        yield mended
 
 
 class Metrics:
@@ -33,13 +60,17 @@ class Metrics:
             "headway_active_deployments", "Deployments that have not ended", ["status"], registry=self._registry
         )
 
+        self._reconciled = Reconciled()
+        self._registry.register(self._reconciled)
+
     @contextmanager
     def open_stream(self, kind: str) -> Iterator[None]:
         with self._streams.labels(kind).track_inprogress():
             yield
 
-    def page(self, active: dict[str, int] | None) -> bytes:
-        """`active` is None where the database cannot be asked: no figure is better than a wrong one."""
+    def page(self, active: dict[str, int] | None, reconciled: Reconciliation | None) -> bytes:
+        """Both are None where the database cannot be asked: no figure is better than a wrong one."""
+        self._reconciled.found = reconciled
         self._deployments.clear()
         if active is not None:
             for status in sorted(ACTIVE):

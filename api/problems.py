@@ -40,7 +40,15 @@ STATUS_OF: dict[ErrorCode, int] = {
     ErrorCode.INTERNAL: 500,
 }
 
-ENDINGS = frozenset({ErrorCode.BUILD_FAILED, ErrorCode.DEPLOY_FAILED, ErrorCode.TIMEOUT, ErrorCode.CANCELED})
+ENDINGS = frozenset(
+    {
+        ErrorCode.BUILD_FAILED,
+        ErrorCode.DEPLOY_FAILED,
+        ErrorCode.TIMEOUT,
+        ErrorCode.CANCELED,
+        ErrorCode.TERMINATED,
+    }
+)
 """Codes that only a deployment's `error` has: they are never an answer."""
 
 _CODE_OF_STATUS = {

@@ -15,6 +15,7 @@ from api.metrics import Metrics
 from api.passes import Passes
 from domain.wire import Wire
 from store.audit_reader import AuditReader
+from store.checkups import CheckupStore
 from store.database import Database
 from store.deployments import DeploymentStore
 from store.environments import EnvironmentStore
@@ -24,6 +25,7 @@ from store.limits import TriggerLimiter
 from store.listener import Listener
 from store.logs import LogStore
 from store.projects import ProjectStore
+from store.reconciliation import ReconciliationStore
 from store.reseal import SecretKeyStore
 from store.tokens import TokenStore
 from store.webhooks import WebhookStore
@@ -63,6 +65,8 @@ class Services:
     providers: tuple[ProviderEntry, ...]
     webhooks: WebhookStore
     webhook_secrets: Mapping[str, list[str]]
+    reconciliation: ReconciliationStore
+    checkups: CheckupStore
     metrics: Metrics
     background: Background
 

@@ -36,6 +36,7 @@ from domain.project import (
     UpdateProjectRequest,
 )
 from domain.protection import DecisionRequest
+from domain.reconciliation import Checkup
 from domain.result import DeploymentMetrics, DeploymentResult
 from domain.secret import SecretKeys
 from domain.token import CreatedToken, CreateTokenRequest, Token
@@ -121,6 +122,10 @@ class DeploymentsClient:
     async def _decide(self, deployment_id: str, decision: str, said: DecisionRequest | None) -> Deployment:
         path = f"{_deployment(deployment_id)}/{decision}"
         return Deployment.model_validate_json(await self._service.post(path, said or DecisionRequest()))
+
+    async def check_up(self) -> Checkup:
+        """What each part of the service says, and a look at records and workflows side by side, made now."""
+        return Checkup.model_validate_json(await self._service.post("/v1/doctor"))
 
     # --- logs, results, figures ---
 

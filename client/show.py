@@ -14,6 +14,7 @@ from domain import log_text
 from domain.audit import AuditEntry
 from domain.deployment import Deployment
 from domain.project import Environment, Project
+from domain.reconciliation import Checkup
 from domain.secret import SecretKey, SecretVersion
 from domain.states import Status
 from domain.token import Token
@@ -21,6 +22,10 @@ from domain.token import Token
 EXIT_CODE_OF = {Status.SUCCEEDED: 0, Status.FAILED: 1, Status.CANCELED: 3, Status.TIMEOUT: 4}
 
 _COLOR_OF = {Status.SUCCEEDED: "green", Status.FAILED: "red", Status.CANCELED: "yellow", Status.TIMEOUT: "red"}
+
+
+_IDS = {"deployment", "environment", "token"}
+"""Columns of ids."""
 
 
 def plain(text: object, style: str = "") -> Text:
@@ -163,13 +168,37 @@ def show_tokens(console: Console, tokens: Iterable[Token]) -> None:
     _show_table(console, ("token", "subject", "scopes", "projects", "expires"), rows)
 
 
+def show_checkup(console: Console, checkup: Checkup) -> None:
+    parts = (
+        (plain(one.name), plain(one.problem or "fine", "red" if one.problem else "green")) for one in checkup.parts
+    )
+    _show_table(console, ("part", ""), parts)
+    if (done := checkup.round) is None:
+        console.print(plain("records and workflows were not looked at", "red"))
+        return
+    counts = (
+        ("records that run without a workflow", done.zombies),
+        ("workflows without a record that runs", done.orphan_workflows),
+        ("lanes held by finished deployments", done.held_lanes),
+        ("free lanes that are waited for", done.idle_lanes),
+        ("accepted and not yet started", done.not_started),
+        ("news not yet delivered", done.undelivered),
+    )
+    _show_table(
+        console, ("found", ""), ((plain(what), plain(count, "red" if count else "green")) for what, count in counts)
+    )
+    if done.findings:
+        found = ((plain(one.id), plain(one.problem), plain(one.mend or "not yet mended")) for one in done.findings)
+        _show_table(console, ("deployment", "problem", "mended"), found)
+    if checkup.mended:
+        console.print(plain("mended so far: " + ", ".join(f"{n} {what}" for what, n in checkup.mended.items()), "dim"))
+
+
 def _show_table(console: Console, heads: tuple[str, ...], rows: Iterable[tuple[Text, ...]]) -> None:
     table = Table(box=None, header_style="dim", pad_edge=False)
     for number, head in enumerate(heads):
         # The first column is what one copies: it is never cut.
-        table.add_column(
-            head, no_wrap=True, min_width=36 if number == 0 and head not in {"project", "at", "secret", "key"} else None
-        )
+        table.add_column(head, no_wrap=True, min_width=36 if number == 0 and head in _IDS else None)
     for row in rows:
         table.add_row(*row)
     console.print(table)

@@ -22,6 +22,7 @@ class ErrorCode(StrEnum):
     DEPLOY_FAILED = "deployment/deploy-failed"
     TIMEOUT = "deployment/timeout"
     CANCELED = "deployment/canceled"
+    TERMINATED = "deployment/terminated"
     UNAVAILABLE = "deployment/unavailable"
     INTERNAL = "deployment/internal"
 

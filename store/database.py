@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib import resources
+from importlib.resources.abc import Traversable
 from typing import Any
 
 import orjson
@@ -147,13 +148,24 @@ async def migrate(url: str) -> list[str]:
         )
         done = {row[0] for row in await (await connection.execute("select name from migrations")).fetchall()}
         applied = []
-        for file in sorted(resources.files("store").joinpath("migrations").iterdir(), key=lambda entry: entry.name):
-            if file.name.endswith(".sql") and file.name not in done:
+        for file in _migrations():
+            if file.name not in done:
                 async with connection.transaction():
                     await connection.execute(file.read_text().encode())
                     await connection.execute("insert into migrations (name) values (%s)", (file.name,))
                 applied.append(file.name)
         return applied
+
+
+def _migrations() -> list[Traversable]:
+    folder = resources.files("store").joinpath("migrations")
+    return sorted((file for file in folder.iterdir() if file.name.endswith(".sql")), key=lambda file: file.name)
+
+
+async def not_migrated(database: Database) -> list[str]:
+    """Migrations that this version brings and the database has not seen."""
+    done = {row["name"] for row in await database.fetch_all("select name from migrations")}
+    return [file.name for file in _migrations() if file.name not in done]
 
 
 async def migrate_patiently(url: str, patience_seconds: float = 60) -> list[str]:

@@ -101,7 +101,7 @@ async def step_out(connection: Connection, row: Row) -> tuple[Row, list[Row]]:
     return row, await active(connection, row["environment_id"], lock=True)
 
 
-async def grant(connection: Connection, environment_id: UUID) -> None:
+async def grant(connection: Connection, environment_id: UUID) -> Row | None:
     """Gives a free lane to the first in line. The caller has locked all that have not ended."""
     cursor = await execute(
         connection,
@@ -110,8 +110,7 @@ async def grant(connection: Connection, environment_id: UUID) -> None:
         {"id": environment_id},
     )
     first = await cursor.fetchone()
-    if first is not None:
-        await change(connection, first, lane="held", **NOT_WAITING, **asking_to_wake())
+    return first and await change(connection, first, lane="held", **NOT_WAITING, **asking_to_wake())
 
 
 def asking_to_wake() -> dict[str, datetime | None]:

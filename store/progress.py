@@ -23,7 +23,7 @@ from store.database import Connection, Database, Row, execute
 from store.deployments import DeploymentStore
 from store.limits import TriggerLimiter
 from store.projects import environment_row, opened_secrets, project_row
-from store.rows import NOT_WAITING, change, deployment_of, deployment_row
+from store.rows import NOT_WAITING, build_of, change, deployment_of, deployment_row
 from store.seal import Sealer
 from store.webhook_intake import match_parked
 
@@ -59,15 +59,7 @@ class ProgressStore:
         async with self._database.transaction() as connection:
             row = await deployment_row(connection, deployment_id)
             restored = await deployment_row(connection, str(row["restores"]))
-        if restored["build_id"] is None or restored["provider"] != row["provider"]:
-            return None
-        return Build(
-            deployment_id=str(restored["id"]),
-            project_id=restored["project_id"],
-            environment=restored["environment_name"],
-            build_id=restored["build_id"],
-            task_queue=restored["task_queue"],
-        )
+        return build_of(restored) if restored["provider"] == row["provider"] else None
 
     async def reach(
         self, deployment_id: str, status: Status, *, waiting: str | None = None, **columns: Any

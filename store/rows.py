@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 from psycopg.types.json import Jsonb
 
+from domain.build import Build
 from domain.configuration import HIDDEN, DeploymentConfiguration
 from domain.deployment import Deployment, DeploymentLinks, workflow_id
 from domain.errors import DeploymentError, ErrorCode
@@ -34,6 +35,19 @@ def deployment_of(row: Row, temporal_page: str | None) -> Deployment:
             "duration": _duration(row["started_at"] or row["created_at"], row["finished_at"]),
             "links": links_of(identity, temporal_page),
         }
+    )
+
+
+def build_of(row: Row) -> Build | None:
+    """The provider's build, as far as it is known."""
+    if row["build_id"] is None:
+        return None
+    return Build(
+        deployment_id=str(row["id"]),
+        project_id=row["project_id"],
+        environment=row["environment_name"],
+        build_id=row["build_id"],
+        task_queue=row["task_queue"],
     )
 
 

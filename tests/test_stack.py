@@ -184,6 +184,36 @@ async def _true(condition: bool) -> bool:
     return condition
 
 
+def doctor(where: Path) -> subprocess.CompletedProcess[str]:
+    argv = [sys.executable, "-m", "cli", "doctor", "--json"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(argv, cwd=where, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_a_doctor_finds_everything_well(local: Up) -> None:
+    (local.data_dir.parent / ".headway").symlink_to(local.data_dir)
+    found: list[Any] = []
+
+    def well() -> bool:  # what was killed before may still be missed
+        said = doctor(local.data_dir.parent)
+        found.append((said.stdout, said.stderr))
+        return said.returncode == 0
+
+    wait_for(well)
+    checkup = json.loads(found[-1][0])
+    assert {part["problem"] for part in checkup["parts"]} == {None}
+    names = {part["name"] for part in checkup["parts"]}
+    assert names >= {"git", "database", "migrations", "secret keys", "temporal", "workers of headway"}
+    assert checkup["round"]["findings"] == []
+
+
+def test_a_doctor_who_finds_nobody_says_so_in_one_line(tmp_path: Path) -> None:
+    said = doctor(tmp_path)
+    assert (said.returncode, said.stdout) == (2, "")
+    assert said.stderr.startswith("headway: no service found")
+    assert said.stderr.count("\n") == 1
+
+
 def test_a_second_stack_on_the_same_directory_is_refused(local: Up) -> None:
     second = Up(local.data_dir)
     assert second.process.wait(20) == 2

@@ -2,26 +2,36 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
-from temporalio.client import Client, WorkflowHandle
+from temporalio.api.enums.v1 import TaskQueueType
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
+from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.common import Priority, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.runtime import Runtime
 from temporalio.service import RetryConfig, RPCError, RPCStatusCode
 
+from activities.steps import Reconcile
 from domain.deployment import Deployment, workflow_id
 from domain.errors import DeploymentError, ErrorCode
+from domain.reconciliation import Round
 from domain.webhook import Hint, News
 from workflows import take_down
 from workflows.codec import SealedPayloads, Seals, data_converter
 from workflows.deployment import DeploymentWorkflow
+from workflows.maintenance import ReconcileWorkflow
 from workflows.plan import TASK_QUEUE, plan_of
 from workflows.search import attributes_of
 from workflows.take_down import TakeDownWorkflow
 
 _PATIENCE_SECONDS = 3.0
+_ROUND_SECONDS = 15.0
 _RETRY_AFTER_SECONDS = 2
+_ASKED_LATELY = timedelta(seconds=75)
+"""A worker's question is answered after 60 s at the latest, and asked again."""
 _BRIEF = RetryConfig(max_retries=3, max_elapsed_time_millis=1500)
 """A connected client would otherwise try for 9 s before it says that the server is away."""
 
@@ -87,6 +97,44 @@ class DeploymentWorkflows:
         """Raises DeploymentError (unavailable) when Temporal does not answer."""
         await self._ask(self._ping())
 
+    async def reconcile(self) -> Round:
+        """One round of the reconciler, made now by a worker.
+
+        Raises:
+            DeploymentError: unavailable.
+        """
+        return await self._ask(self._reconcile(), _ROUND_SECONDS)
+
+    async def workers(self, task_queue: str, *, workflows: bool) -> int:
+        """How many processes asked that queue for work lately.
+
+        Raises:
+            DeploymentError: unavailable.
+        """
+        return await self._ask(self._workers(task_queue, workflows=workflows))
+
+    async def _reconcile(self) -> Round:
+        return await (await self._connected()).execute_workflow(
+            ReconcileWorkflow.run,
+            Reconcile(),
+            id="reconcile-now",
+            task_queue=TASK_QUEUE,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            execution_timeout=timedelta(seconds=_ROUND_SECONDS),
+            static_summary="records and workflows side by side, by request",
+        )
+
+    async def _workers(self, task_queue: str, *, workflows: bool) -> int:
+        client = await self._connected()
+        kind = TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW if workflows else TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY
+        described = await client.workflow_service.describe_task_queue(
+            DescribeTaskQueueRequest(
+                namespace=self._namespace, task_queue=TaskQueue(name=task_queue), task_queue_type=kind
+            )
+        )
+        since = datetime.now(UTC) - _ASKED_LATELY
+        return len({p.identity for p in described.pollers if p.last_access_time.ToDatetime(UTC) >= since})
+
     async def _start(self, deployment: Deployment) -> None:
         configuration = deployment.configuration
         client = await self._connected()
@@ -132,10 +180,10 @@ class DeploymentWorkflows:
                 self._client = await connect(self._address, self._namespace, self._seals, retry_config=_BRIEF)
             return self._client
 
-    async def _ask(self, question: Awaitable[Answer]) -> Answer:
+    async def _ask(self, question: Awaitable[Answer], seconds: float = _PATIENCE_SECONDS) -> Answer:
         try:
-            return await asyncio.wait_for(question, _PATIENCE_SECONDS)
-        except (RPCError, RuntimeError, TimeoutError) as error:
+            return await asyncio.wait_for(question, seconds)
+        except (RPCError, RuntimeError, TimeoutError, WorkflowFailureError) as error:
             raise DeploymentError(
                 ErrorCode.UNAVAILABLE,
                 f"Temporal does not answer ({type(error).__name__}: {str(error)[:200]})",

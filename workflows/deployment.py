@@ -19,6 +19,7 @@ with workflow.unsafe.imports_passed_through():
     from domain.build import Build
     from domain.ending import Ending
     from domain.errors import RETRYABLE, ErrorCode
+    from domain.gate import Look
     from domain.result import BuildReport, DeploymentWarning, Failure
     from domain.states import Status
     from domain.webhook import Hint
@@ -29,10 +30,10 @@ with workflow.unsafe.imports_passed_through():
         CANCEL_TIMEOUT,
         COLLECT_TIMEOUT,
         FIND_TIMEOUT,
-        HEARTBEAT,
         LOOK_AGAIN,
-        RETRY,
         TAKEN_TIMEOUT,
+        bounds,
+        until_done,
     )
     from workflows.search import STATUS
 
@@ -102,13 +103,11 @@ class DeploymentWorkflow:
         asked: set[str] = set()
         while True:
             self._told = False
-            look = await workflow.execute_activity_method(
+            look: Look = await workflow.execute_activity_method(
                 RecordActivities.look_at_gate,
                 OfDeployment(deployment_id=self._plan.deployment_id),
-                start_to_close_timeout=ATTEMPT,
-                heartbeat_timeout=HEARTBEAT,
-                retry_policy=RETRY,
                 cancellation_type=WAIT,
+                **until_done(),
             )
             if workflow.cancellation_reason() is not None:
                 raise asyncio.CancelledError
@@ -137,7 +136,7 @@ class DeploymentWorkflow:
                 self._start(),
                 task_queue=BUILD_QUEUE,
                 cancellation_type=WAIT,
-                **_bounds(ATTEMPT),
+                **bounds(ATTEMPT),
             )
         except ActivityError as error:
             if workflow.cancellation_reason() is None:
@@ -205,7 +204,7 @@ class DeploymentWorkflow:
             task_queue=build.task_queue or BUILD_QUEUE,
             summary=f"build {build.build_id}",
             cancellation_type=WAIT,
-            **{**_bounds(limit), "start_to_close_timeout": limit},
+            **{**bounds(limit), "start_to_close_timeout": limit},
         )
 
     async def _publish_build(self, build: Build) -> None:
@@ -244,7 +243,7 @@ class DeploymentWorkflow:
             self._start(),
             task_queue=BUILD_QUEUE,
             schedule_to_start_timeout=TAKEN_TIMEOUT,
-            **_bounds(FIND_TIMEOUT),
+            **bounds(FIND_TIMEOUT),
         )
 
     async def _stop_build(self, build: Build) -> None:
@@ -252,20 +251,17 @@ class DeploymentWorkflow:
             BuildActivities.cancel_build,
             self._step(build),
             task_queue=build.task_queue or BUILD_QUEUE,
-            **_bounds(CANCEL_TIMEOUT),
+            **bounds(CANCEL_TIMEOUT),
         )
 
     async def _finish(self, build: Build | None, ending: Ending) -> Status:
         if build is not None and self._outcome is not None:
             ending = ending.model_copy(update={"report": await self._collect(build)})
-        # No bound: a deployment that has ended is recorded, however long the database is away.
-        status = await workflow.execute_activity_method(
-            RecordActivities.finish,
-            Finish(deployment_id=self._plan.deployment_id, ending=ending),
-            start_to_close_timeout=ATTEMPT,
-            heartbeat_timeout=HEARTBEAT,
-            retry_policy=RETRY,
-        )
+        finish = Finish(deployment_id=self._plan.deployment_id, ending=ending)
+        try:
+            status: Status = await workflow.execute_activity_method(RecordActivities.finish, finish, **until_done())
+        except ActivityError as error:
+            raise _without_record(error) from error
         self._show(status)
         return status
 
@@ -276,7 +272,7 @@ class DeploymentWorkflow:
                 BuildActivities.collect_result,
                 self._step(build),
                 task_queue=build.task_queue or BUILD_QUEUE,
-                **_bounds(COLLECT_TIMEOUT),
+                **bounds(COLLECT_TIMEOUT),
             )
         except ActivityError as error:
             message = f"the figures of the build could not be collected: {error.cause}"
@@ -284,7 +280,7 @@ class DeploymentWorkflow:
 
     def _until_the_deadline(self) -> dict[str, Any]:
         """A provider that is away, or a builder that is not free, is waited for as long as the deployment may take."""
-        return _bounds(timedelta(seconds=self._plan.timeout_seconds) + _SLACK)
+        return bounds(timedelta(seconds=self._plan.timeout_seconds) + _SLACK)
 
     def _start(self) -> StartBuild:
         plan = self._plan
@@ -349,16 +345,6 @@ class DeploymentWorkflow:
         raise ApplicationError(failure.message, type=failure.code, non_retryable=True)
 
 
-def _bounds(limit: timedelta) -> dict[str, Any]:
-    """A step that may be tried again and again within `limit`."""
-    return {
-        "start_to_close_timeout": min(ATTEMPT, limit),
-        "schedule_to_close_timeout": limit,
-        "heartbeat_timeout": HEARTBEAT,
-        "retry_policy": RETRY,
-    }
-
-
 def _telling(ending: Ending, what: str, error: ActivityError) -> Ending:
     """The ending, which says what was left behind."""
     workflow.logger.warning("%s: %s", what, error.cause)
@@ -367,6 +353,14 @@ def _telling(ending: Ending, what: str, error: ActivityError) -> Ending:
         return ending
     hint = "; ".join(part for part in (ending.failure.hint, said) if part)
     return ending.model_copy(update={"failure": ending.failure.model_copy(update={"hint": hint})})
+
+
+def _without_record(error: ActivityError) -> BaseException:
+    """The database was set back to an older state, or is another one: nobody waits for this deployment."""
+    cause = error.cause
+    if not isinstance(cause, ApplicationError) or cause.type != ErrorCode.NOT_FOUND:
+        return error
+    return ApplicationError(f"ends without a record: {cause.message}", type=cause.type, non_retryable=True)
 
 
 def _failure_of(error: BaseException, phase: str) -> Failure:

@@ -11,7 +11,7 @@ from api.answers import json_answer, page_answer
 from api.auth import Reader
 from api.describe import GUARDED, LISTED, described
 from api.queries import ShortPageQuery
-from api.services import ProviderEntry, Services, Wired
+from api.services import ProviderEntry, Wired
 from domain.errors import DeploymentError
 from domain.page import Page
 from domain.wire import Wire
@@ -70,15 +70,11 @@ async def _state(question: Awaitable[None]) -> str:
     **described(200, {"text/plain": {"schema": {"type": "string"}}}),
 )
 async def get_prometheus_metrics(services: Wired) -> Response:
-    page = services.metrics.page(await _active(services))
-    return Response(page, headers={"Content-Type": CONTENT_TYPE_LATEST})
-
-
-async def _active(services: Services) -> dict[str, int] | None:
     try:
-        return await services.deployments.count_by_status()
+        page = services.metrics.page(await services.deployments.count_by_status(), await services.reconciliation.last())
     except DeploymentError:
-        return None
+        page = services.metrics.page(None, None)
+    return Response(page, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
 @router.get(

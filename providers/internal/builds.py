@@ -136,6 +136,11 @@ class BuildDirectory:
             return not free
 
 
+def all_builds(directory: Path) -> list[BuildDirectory]:
+    """Those that have been made completely."""
+    return [BuildDirectory(path) for path in sorted(directory.glob("[!.]*"))] if directory.exists() else []
+
+
 def replace(path: Path, text: str) -> None:
     """Writes a file so that a reader sees the old or the new one."""
     new = path.with_name(f".{path.name}-{os.getpid()}-{os.urandom(4).hex()}")

@@ -31,7 +31,7 @@ from providers.base import (
     RemovedEnvironment,
 )
 from providers.internal.ancestry import has_in_history
-from providers.internal.builds import BuildDirectory, Instructions, safe_name
+from providers.internal.builds import BuildDirectory, Instructions, all_builds, safe_name
 from providers.internal.deaths import gone, kill_supervisor, settle
 from providers.internal.edge import Edge
 from providers.internal.follow import Follower
@@ -96,6 +96,9 @@ class Internal(Provider):
             await self._start_supervisor(directory, request)
         return self._build(request)
 
+    async def find_build(self, request: BuildRequest) -> Build | None:
+        return None if self._directory(request.deployment_id).state() is None else self._build(request)
+
     async def follow_build(self, request: BuildRequest, build: Build, cursor: str) -> AsyncGenerator[BuildNews, None]:
         del request
         directory = self._directory(build.deployment_id)
@@ -115,16 +118,7 @@ class Internal(Provider):
 
     async def cancel_build(self, request: BuildRequest, build: Build) -> None:
         del request
-        directory = self._directory(build.deployment_id)
-        state = directory.state()
-        if state is None or state.ended:
-            return
-        directory.cancel_file.touch()
-        until = time.monotonic() + _CANCEL_SECONDS
-        while not await asyncio.to_thread(settle, directory):
-            if time.monotonic() >= until:
-                kill_supervisor(directory)
-            await asyncio.sleep(_POLL_SECONDS)
+        await self.stop(build.deployment_id)
 
     async def publish_build(self, request: BuildRequest, build: Build) -> Publication:
         """First the preview's host, then the environment's, so that what production gets has been seen answering."""
@@ -166,6 +160,23 @@ class Internal(Provider):
             raise DeploymentError(ErrorCode.PROVIDER_ERROR, message)
         remote = await self._remote(request.repository_url, request)
         return await has_in_history(remote, request.source_ref, request.commit_sha, commit, self.root / "histories")
+
+    def running_builds(self) -> list[str]:
+        """Deployments that have a build under way on this disk."""
+        return [build.build_id for build in all_builds(self._builds) if _runs(build)]
+
+    async def stop(self, deployment_id: str) -> bool:
+        """Whether there was something to stop. Returns when nothing of the build runs any more."""
+        directory = self._directory(deployment_id)
+        if not _runs(directory):
+            return False
+        directory.cancel_file.touch()
+        until = time.monotonic() + _CANCEL_SECONDS
+        while not await asyncio.to_thread(settle, directory):
+            if time.monotonic() >= until:
+                kill_supervisor(directory)
+            await asyncio.sleep(_POLL_SECONDS)
+        return True
 
     async def restore_sites(self) -> bool:
         """Tells the edge again what it has forgotten (it was restarted); whether there was something."""
@@ -307,6 +318,11 @@ class Internal(Provider):
                 await self._restore()
             for deployment_id in ids:
                 await asyncio.to_thread(self.releases.remove, deployment_id)
+
+
+def _runs(build: BuildDirectory) -> bool:
+    state = build.state()
+    return state is not None and not state.ended
 
 
 def _publish_line(message: str) -> LogLine:

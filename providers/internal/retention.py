@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from providers.internal.builds import BuildDirectory, age_seconds, remove_tree
+from providers.internal.builds import age_seconds, all_builds, remove_tree
 from providers.internal.limits import Retention
 from providers.internal.releases import Release
 from providers.internal.sites import Site
@@ -36,15 +36,14 @@ def releases_to_remove(
 
 def clean_builds(builds: Path, keep: Retention, now: datetime) -> None:
     """Of builds that ended: first their workspaces go, later the rest. What was never begun goes too."""
-    for path in _visible(builds):
-        build = BuildDirectory(path)
+    for build in all_builds(builds):
         with build.lock() as ours:
             if not ours:
                 continue
             state = build.state()
             hours = age_seconds(build.spec if state is None else build.state_file, now) / _HOUR
             if hours >= keep.keep_builds_hours:
-                remove_tree(path)
+                remove_tree(build.path)
             elif state is not None and state.ended and (state.stage == "built" or hours >= keep.keep_workspaces_hours):
                 for directory in build.scratch:
                     remove_tree(directory)

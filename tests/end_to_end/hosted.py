@@ -22,6 +22,7 @@ import worker
 from activities.builds import BuildActivities
 from activities.environments import EnvironmentActivities
 from activities.maintenance import LogActivities, MaintenanceActivities
+from activities.reconcile import ReconcileActivities
 from activities.records import RecordActivities
 from domain.deployment import Deployment, TriggerDeploymentRequest, workflow_id
 from domain.log import LogFilter
@@ -48,6 +49,7 @@ from store.outbox import Outbox
 from store.progress import ProgressStore
 from store.projects import ProjectStore
 from store.pushes import PushStore
+from store.reconciliation import ReconciliationStore
 from store.seal import Sealer
 from store.webhooks import WebhookStore
 from tests.doors import Door
@@ -62,6 +64,7 @@ from tests.providers.vercel_stand_in import Made as VercelMade
 from tests.servers import eventually
 from workflows.control import DeploymentWorkflows, connect
 from workflows.dispatch import Dispatcher, WebhookCourier
+from workflows.oversight import Oversight
 
 LINES = 20
 """What a build says; GitHub's says what its stand-in has."""
@@ -284,11 +287,12 @@ async def service(
         progress = ProgressStore(database, sealer)
         records = RecordActivities(progress, GateStore(database), found.logs, found.dispatcher.wake)
         upkeep = LogActivities(LogUpkeep(database, found.logs, None, Keep(30, 365)))
+        reconciling = ReconcileActivities(ReconciliationStore(database), Oversight(client, found.control))
         builds = BuildActivities(hosted, progress, found.logs, AddressChecks(allow_private_addresses=True))
         queue = worker.own_queue(directory)
         environments = EnvironmentActivities(EnvironmentStore(database), hosted)
         for one in (
-            worker.record_worker(client, records, upkeep, environments),
+            worker.record_worker(client, records, upkeep, environments, reconciling),
             *worker.build_workers(client, queue, builds, MaintenanceActivities(hosted), environments),
         ):
             await parts.enter_async_context(one)

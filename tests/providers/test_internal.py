@@ -25,3 +25,18 @@ class TestInternal(ProviderConformance):
     @pytest.fixture
     def endless(self, repository: MakeRepository) -> BuildRequest:
         return build_request(repository({"index.html": "hello"}).url, build_command="sleep 600")
+
+
+async def test_a_build_that_nobody_wants_is_found_on_the_disk_and_stopped(
+    make_internal: MakeInternal, repository: MakeRepository
+) -> None:
+    provider = make_internal()
+    request = build_request(repository({"index.html": "hello"}).url, build_command="sleep 600")
+    assert (await provider.find_build(request), provider.running_builds()) == (None, [])
+    build = await provider.start_build(request)
+    assert (await provider.find_build(request), provider.running_builds()) == (build, [build.build_id])
+    assert await provider.stop(build.build_id)
+    assert provider.running_builds() == []
+    assert not await provider.stop(build.build_id)
+    told = [news.stage async for news in provider.follow_build(request, build, "")]
+    assert told[-1] == "canceled"
