@@ -122,7 +122,7 @@ async def test_writers_go_on_while_a_key_is_replaced_and_nothing_is_lost(databas
     names = [f"p{number}" for number in range(4)]
     for name in names:
         await process(database, OLD).create(name)
-    rounds = 12
+    rounds = 6
     ended: dict[str, list[str]] = {name: [] for name in names}
 
     async def write(name: str, number: int) -> None:
