@@ -86,7 +86,7 @@ class DeploymentStore:
         project = await project_row(connection, request.project_id)
         await self._limiter.take(connection, request.project_id)
         check_source_ref(request.source_ref)
-        environment = await destination.chosen(connection, project, request, actor)
+        environment = await destination.chosen(connection, project, request, actor, self._sealer)
         base = await previews.base_of(connection, project, environment)
         change = request.configuration or ConfigurationChange()
         below = base["configuration"] if base else {}

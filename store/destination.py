@@ -6,12 +6,15 @@ from domain.source import is_commit
 from store import previews
 from store.database import Connection, Row, execute
 from store.projects import environment_row
+from store.seal import Sealer
 
 _LOOKS = 5
 """While the default changes, none is it for whoever waited for the one that was: the next look sees the new one."""
 
 
-async def chosen(connection: Connection, project: Row, request: TriggerDeploymentRequest, actor: str) -> Row:
+async def chosen(
+    connection: Connection, project: Row, request: TriggerDeploymentRequest, actor: str, ring: Sealer
+) -> Row:
     """The one that a trigger means: a branch's preview, by id, by name, or the default one.
 
     Raises:
@@ -19,7 +22,7 @@ async def chosen(connection: Connection, project: Row, request: TriggerDeploymen
     """
     if request.preview:
         _check_preview(request)
-        return await previews.environment_of(connection, project, request.source_ref, actor)
+        return await previews.environment_of(connection, project, request.source_ref, actor, ring)
     if request.environment_id is not None:
         row = await environment_row(connection, request.environment_id, lock=True)
         if row["project_id"] == project["id"]:

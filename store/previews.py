@@ -15,29 +15,30 @@ from domain.ids import uuid7
 from domain.previews import DEFAULT_TTL_SECONDS, Previews, preview_names
 from domain.source import branch_matches
 from domain.states import ACTIVE
-from store import audit
+from store import audit, data_keys
 from store.database import Connection, Row, execute
 from store.environments import IDLE, remove
 from store.lanes import active
 from store.projects import insert
 from store.rows import change
+from store.seal import Sealer
 
 _NO_BASE: Row = {"concurrency": None, "cancel_running": None, "protection": {}}
 
 
-async def environment_of(connection: Connection, project: Row, branch: str, actor: str) -> Row:
+async def environment_of(connection: Connection, project: Row, branch: str, actor: str, ring: Sealer) -> Row:
     """The preview environment of a branch, locked; a new one where there is none.
 
     Raises:
         DeploymentError: environment-not-found (no previews, or no base), invalid-source-ref (not of this branch),
             conflict (there are as many as there may be, and none is idle).
     """
-    previews = _previews(project, branch)
+    _previews(project, branch)
     found = await _find(connection, project, branch)
     if found is None:
         await execute(connection, "select pg_advisory_xact_lock(hashtextextended(%(id)s, 7))", {"id": project["id"]})
         found = await _find(connection, project, branch)
-    return found or await _make(connection, project, previews, branch, actor)
+    return found or await _make(connection, project, branch, actor, ring)
 
 
 async def base_of(connection: Connection, project: Row, environment: Row) -> Row | None:
@@ -106,8 +107,9 @@ async def _find(connection: Connection, project: Row, branch: str) -> Row | None
     return await cursor.fetchone()
 
 
-async def _make(connection: Connection, project: Row, previews: Previews, branch: str, actor: str) -> Row:
+async def _make(connection: Connection, project: Row, branch: str, actor: str, ring: Sealer) -> Row:
     """The deployment that it is made for says until when it stays."""
+    previews = _previews(project, branch)
     base = await _base(connection, project, previews) or _NO_BASE
     ended = await _oldest_beyond(connection, project, previews)
     columns: dict[str, Any] = {
@@ -120,6 +122,8 @@ async def _make(connection: Connection, project: Row, previews: Previews, branch
         "protection": Jsonb(base["protection"]),
     }
     made = await _insert(connection, columns, preview_names(branch))
+    # The deployment will want it, and nobody may wait for it once he has the project's row.
+    await data_keys.sealing(connection, ring, project["id"])
     # The audit comes after all locks: nobody else can hold one of the environment that was just made.
     if ended is not None:
         await remove(connection, ended, SYSTEM, f"the project has {previews.maximum} previews at most")
