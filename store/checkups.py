@@ -4,9 +4,15 @@ from store.database import Database, not_migrated
 from store.seal import CannotOpen, Sealer
 
 _SEALED = " union all ".join(
-    f"(select '{kind} ' || id as purpose, secrets from {kind}s where secrets is not null order by id desc limit 50)"
-    for kind in ("project", "environment", "deployment")
+    [
+        "(select 'data key ' || project_id as purpose, sealed from data_keys order by created_at desc limit 100)",
+        *(
+            f"(select '{kind} ' || id, secrets from {kind}s where get_byte(secrets, 0) > 0 order by id desc limit 50)"
+            for kind in ("project", "environment", "deployment")
+        ),
+    ]
 )
+"""What the ring itself has sealed: the newest data keys, and what is older than these."""
 
 
 class CheckupStore:
@@ -18,11 +24,11 @@ class CheckupStore:
         return await not_migrated(self._database)
 
     async def locked_secrets(self) -> list[str]:
-        """Those among fifty of each kind, the newest deployments, that no key of the ring opens."""
+        """Those among the newest that no key of the ring opens."""
         locked = []
         for row in await self._database.fetch_all(_SEALED):
             try:
-                self._sealer.open(bytes(row["secrets"]), row["purpose"])
+                self._sealer.open(bytes(row["sealed"]), row["purpose"])
             except CannotOpen:
                 locked.append(str(row["purpose"]))
         return locked

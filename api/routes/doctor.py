@@ -67,7 +67,7 @@ async def _unlocked(services: Services) -> str | None:
     if not locked:
         return None
     some = ", ".join(locked[:3])
-    return f"HEADWAY_SECRET_KEYS does not open the secrets of {some}; {len(locked)} in all that were tried"
+    return f"HEADWAY_SECRET_KEYS does not open {some}; {len(locked)} in all that were tried"
 
 
 async def _queues(services: Services) -> list[PartState]:

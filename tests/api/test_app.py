@@ -27,12 +27,15 @@ async def test_a_check_up_says_what_is_missing(api: Api) -> None:
 
 
 async def test_a_check_up_finds_secrets_that_no_key_opens(start: Start) -> None:
-    await (await start()).make("/v1/projects", {**PROJECT, "configuration": {"secrets": {"KEY": "a-secret-value"}}})
+    first = await start()
+    await first.make("/v1/projects", {**PROJECT, "configuration": {"secrets": {"KEY": "a-secret-value"}}})
+    own = (await first("POST", "/v1/doctor")).json()["parts"]
+    assert [part["problem"] for part in own if part["name"] == "secret keys"] == [None]
     other_key = SecretStr("other:" + base64.b64encode(bytes(31) + b"1").decode())
     other = await start(secret_keys=other_key, first_token=SecretStr("hw_another-first-token"))
     checkup = (await other("POST", "/v1/doctor", token="hw_another-first-token")).json()
     problems = {part["name"]: part["problem"] for part in checkup["parts"]}
-    assert "does not open the secrets of project site" in problems["secret keys"]
+    assert "does not open data key site" in problems["secret keys"]
 
 
 async def test_figures_of_the_reconciler_are_there_after_its_first_round(api: Api) -> None:
