@@ -291,9 +291,13 @@ class Internal(Provider):
         return Site(host=preview, kind="preview", **of), Site(host=production, kind="production", **of)
 
     async def _publish(self, site: Site) -> None:
-        """Written down once it has been seen; until then, the edge is brought back to what was."""
+        """Written down once it has been seen; until then, the edge is brought back to what was.
+
+        The caller has just brought the edge in line with what is written down: that is not told again.
+        """
         try:
-            await self.edge.point(site.host, self.releases.files(site.deployment_id), site.deployment_id)
+            if self.sites.get(site.host) != site:
+                await self.edge.point(site.host, self.releases.files(site.deployment_id), site.deployment_id)
             await self.edge.check(site.host, site.deployment_id)
         except DeploymentError as error:
             if error.code not in RETRYABLE:

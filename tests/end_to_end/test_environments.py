@@ -10,6 +10,7 @@ import pytest
 from client.client import DeploymentsClient
 from domain.deployment import Deployment
 from domain.states import Status
+from providers.internal.builds import remove_tree
 from tests.end_to_end.conftest import MakeProject
 from tests.end_to_end.test_main_job import BUILD, Ask, end_of, slow
 from tests.providers.git_server import GitServer, Repository
@@ -95,8 +96,8 @@ async def test_nothing_is_built_before_it_is_approved(
     assert rejected.error.message == "rejected by bob: not today"
 
 
-async def test_a_rollback_brings_the_site_of_then_back_without_a_build(
-    client: DeploymentsClient, root: Person, make_project: MakeProject, ask: Ask
+async def test_a_rollback_brings_the_site_of_then_back_without_a_build_unless_it_is_gone(
+    client: DeploymentsClient, root: Person, make_project: MakeProject, local: Up, ask: Ask
 ) -> None:
     build = {"buildCommand": "mkdir -p out; echo $GREETING $KEY > out/index.html", "outputDirectory": "out"}
     project = await make_project({"a": ""}, **build)
@@ -125,6 +126,12 @@ async def test_a_rollback_brings_the_site_of_then_back_without_a_build(
     forward = await root("POST", f"/v1/deployments/{back['id']}/rollback", 202)
     assert (await end_of(client, Deployment.model_validate(forward))).status is Status.SUCCEEDED
     assert ask(host).text == served[1]
+    remove_tree(next(local.data_dir.rglob(f"releases/{made[0].id}")))  # as retention does
+    asked = {"targetDeploymentId": made[0].id}
+    again = await root("POST", f"/v1/deployments/{forward['id']}/rollback", 202, asked)
+    done = await end_of(client, Deployment.model_validate(again))
+    assert (done.status, done.artifact_id, done.build_id) == (Status.SUCCEEDED, made[0].artifact_id, done.id)
+    assert ask(host).text == served[0]
 
 
 async def test_a_site_that_is_not_well_gives_way_to_the_one_before_by_itself(

@@ -52,6 +52,10 @@ def logs(database: Database, sealer: Sealer) -> LogStore:
 
 @pytest.fixture
 async def shop(projects: ProjectStore) -> Project:
+    return await make_shop(projects)
+
+
+async def make_shop(projects: ProjectStore) -> Project:
     request = CreateProjectRequest.model_validate(
         {
             "id": "shop",

@@ -1,6 +1,5 @@
 """Rollbacks: all of what ran comes back, and what was rolled back does not come back by itself."""
 
-import random
 from datetime import timedelta
 from typing import Any
 
@@ -31,6 +30,8 @@ from store.outbox import Outbox
 from store.progress import ProgressStore
 from store.projects import ProjectStore
 from store.seal import Sealer
+
+BACK: dict[str, Any] = {"configuration": {"rollbackOnFailure": True}}
 
 
 class Shop:
@@ -180,29 +181,12 @@ async def test_a_preview_names_what_would_change_and_shows_no_secret(shop_of: Sh
     assert await shop_of.held_ref(bad) is None
 
 
-async def test_after_random_histories_what_runs_is_what_ran(shop_of: Shop) -> None:
-    chance = random.Random(11)
-    made = [await shop_of.deploy(0)]
-    for number in range(1, 30):
-        if chance.random() < 0.4 and len(made) > 1:
-            *earlier, last = made
-            target = chance.choice(earlier)
-            back = await shop_of.rollback(last, target.id)
-            assert await shop_of.ran_with(back) == await shop_of.ran_with(target)
-            made.append(await shop_of.end(back, Status.SUCCEEDED, int(target.commit_sha or "0", 16)))
-        else:
-            made.append(await shop_of.deploy(number, break_glass="history"))
-
-
 async def test_a_retry_publishes_what_was_built_where_it_is_unchanged(shop_of: Shop) -> None:
     failed = await shop_of.deploy(1, Status.FAILED)
     again = (await shop_of.deployments.retry(failed.id, RetryRequest(from_stage="deploy"), "ada")).answer
     assert (again.restores, again.metadata.parent_deployment_id) == (failed.id, failed.id)
     with pytest.raises(DeploymentError, match="there is no build to publish"):
         await shop_of.deployments.retry(failed.id, RetryRequest(from_stage="deploy", source_ref="other"), "ada")
-
-
-BACK: dict[str, Any] = {"configuration": {"rollbackOnFailure": True}}
 
 
 async def test_what_went_live_and_is_not_well_is_rolled_back_by_itself(shop_of: Shop, database: Database) -> None:
