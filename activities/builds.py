@@ -6,6 +6,7 @@ that what is known and what is recorded commit together and a workflow's history
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
@@ -131,8 +132,8 @@ class BuildActivities:
     async def publish_build(self, step: BuildStep) -> None:
         """Makes what was built reachable, writes down where, and returns once it is as well as was asked for."""
         deployment_id = step.build.deployment_id
+        request = await self._to_publish(await self._request(step))
         await self._progress.reach(deployment_id, Status.DEPLOYING)
-        request = await self._request(step)
         async with self._waiting(deployment_id):
             publication = await self._provider(step.provider).publish_build(request, step.build)
         await self._announce(request, publication)
@@ -161,7 +162,7 @@ class BuildActivities:
         if Capability.REPOINT not in provider.capabilities:
             return False
         await self._progress.reach(step.deployment_id, Status.INITIALIZING)
-        request = await self._progress.build_request(step.deployment_id, timedelta())
+        request = await self._to_publish(await self._progress.build_request(step.deployment_id, timedelta()))
         try:
             async with self._waiting(step.deployment_id):
                 publication = await provider.repoint(request, step.build)
@@ -179,6 +180,12 @@ class BuildActivities:
     async def collect_result(self, step: BuildStep) -> BuildReport:
         """The figures of an ended build."""
         return await self._provider(step.provider).collect_report(await self._request(step), step.build)
+
+    async def _to_publish(self, request: BuildRequest) -> BuildRequest:
+        """With the number of this attempt, which comes after all that the environment has seen."""
+        number = await self._progress.begin_publication(request.deployment_id)
+        check = functools.partial(self._progress.check_publication, request.deployment_id, number)
+        return request.to_publish(number, check)
 
     async def _announce(self, request: BuildRequest, publication: Publication) -> None:
         """Writes down where the deployment is reached; from then on it counts as live, well or not."""

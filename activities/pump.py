@@ -19,6 +19,7 @@ from temporalio import activity
 from activities.ahead import read_ahead
 from activities.heartbeat import BEAT_SECONDS
 from domain.errors import DeploymentError, ErrorCode
+from domain.fence import Overtaken
 from domain.log import LogBatch, LogLevel, LogLine, StreamPosition
 from domain.log_budget import Budget, LogBudget
 from domain.log_meaning import Meaning
@@ -167,11 +168,12 @@ class LogPump:
 
         Raises:
             DeploymentError: unavailable.
+            Overtaken: when a later attempt writes the log.
         """
         for form in (_as_it_is, _simplified, _left_out):
             try:
                 return await self._logs.append(self._deployment_id, form(batch))
-            except DeploymentError:
+            except (DeploymentError, Overtaken):
                 raise
             except Exception as error:  # noqa: BLE001 - rule 2: whatever it is that these lines have
                 activity.logger.warning("lines of the log cannot be stored: %r", type(error))

@@ -1,8 +1,9 @@
 """What is asked of a provider for one deployment. `Deployment` is ours, `Build` the provider's side of it."""
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from domain.configuration import DeploymentConfiguration
 from domain.wire import Timestamp, Wire
@@ -41,6 +42,19 @@ class BuildRequest(Wire):
     provider_settings: dict[str, Any] = Field(default_factory=dict)
     secrets: dict[str, str] = Field(default_factory=dict, repr=False)
     deadline: Timestamp = Field(description="when the build has to have ended")
+    publication: int = Field(default=0, description="grows with each attempt to publish in its environment; 0 for none")
+    _check: Callable[[], Awaitable[None]] | None = PrivateAttr(default=None)
+
+    def to_publish(self, number: int, check: Callable[[], Awaitable[None]]) -> "BuildRequest":
+        """The same, for an attempt to publish. `check` raises Overtaken once a later one was given a number."""
+        request = self.model_copy(update={"publication": number})
+        request._check = check
+        return request
+
+    async def check_turn(self) -> None:
+        """Asked right before the call that makes something live. Raises Overtaken when it is no longer our turn."""
+        if self._check is not None:
+            await self._check()
 
     def build(self, build_id: str) -> Build:
         """The provider's side of it."""

@@ -108,7 +108,11 @@ class Provider(ABC):
 
     @abstractmethod
     async def publish_build(self, request: BuildRequest, build: Build) -> Publication:
-        """Makes what was built reachable, atomically; returns once it has been seen answering."""
+        """Makes what was built reachable, atomically; returns once it has been seen answering.
+
+        Neither this nor `repoint` goes out over a higher `request.publication`. Who cannot compare them where the site
+        is awaits `request.check_turn()` right before the call that publishes.
+        """
 
     async def repoint(self, request: BuildRequest, build: Build) -> Publication:
         """Makes an earlier build live again, without building; returns once it has been seen. For `REPOINT`."""

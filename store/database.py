@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 import psycopg
-from psycopg.errors import ReadOnlySqlTransaction
+from psycopg.errors import IdleInTransactionSessionTimeout, ReadOnlySqlTransaction
 from psycopg.rows import DictRow, dict_row
 from psycopg.types.json import set_json_dumps, set_json_loads
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
@@ -26,6 +26,13 @@ CHANNEL = "headway"
 _MIGRATION_LOCK = 4_839_201_177  # any number that nobody else in this database locks
 _RETRY_AFTER_SECONDS = 2
 _PAUSE_SECONDS = 0.2
+_AWAY = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    ReadOnlySqlTransaction,
+    IdleInTransactionSessionTimeout,
+    PoolTimeout,
+)
 _CUT_OFF = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 15_000}
 """A connection that was cut on the way, without a word, is given up after 25 s; libpq's names and units."""
 
@@ -37,13 +44,20 @@ class Database:
     """A pool of connections. Use as an async context manager, or `open` and `close` it."""
 
     def __init__(
-        self, url: str, pool_size: int = 10, patience_seconds: float | None = None, queue_seconds: float = 5
+        self,
+        url: str,
+        pool_size: int = 10,
+        patience_seconds: float | None = None,
+        queue_seconds: float = 5,
+        idle_seconds: float = 15,
     ) -> None:
         """`patience_seconds` is what a piece of work may take until the database is taken for away; None: any time.
-        `queue_seconds` is how long a connection that is free is waited for.
+        `queue_seconds` is how long a connection that is free is waited for. `idle_seconds` is how long a process that
+        has stopped in the middle of a transaction keeps others from the rows that it has locked.
         """
         self.url = url
         self._patience = patience_seconds
+        self._idle_milliseconds = int(idle_seconds * 1000)
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             url,
             min_size=1,
@@ -59,6 +73,7 @@ class Database:
                 "autocommit": True,  # a transaction is begun where one is asked for
             },
             check=AsyncConnectionPool.check_connection,
+            configure=self._configure,
         )
 
     async def open(self) -> None:
@@ -74,6 +89,10 @@ class Database:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
+    async def _configure(self, connection: Connection) -> None:
+        statement = f"set idle_in_transaction_session_timeout = {self._idle_milliseconds}"
+        await execute(connection, statement)
+
     @asynccontextmanager
     async def connection(self, *, patient: bool = False) -> AsyncIterator[Connection]:
         """A connection on which each statement is a transaction of its own, without the way to and fro of both ends.
@@ -81,7 +100,8 @@ class Database:
         `patient` is for what may take long.
 
         Raises:
-            DeploymentError: unavailable, when the database is out of reach, full or read-only, or does not answer.
+            DeploymentError: unavailable, when the database is out of reach, full or read-only, or does not answer, or
+                when it has ended a transaction in which nothing happened for too long.
         """
         try:
             async with asyncio.timeout(None if patient else self._patience) as limit:
@@ -91,7 +111,7 @@ class Database:
                     except ReadOnlySqlTransaction:
                         await connection.close()  # after a fail-over the next one leads to the new primary
                         raise
-        except (psycopg.OperationalError, psycopg.InterfaceError, ReadOnlySqlTransaction, PoolTimeout) as error:
+        except _AWAY as error:
             raise unavailable(error) from error
         except TimeoutError as error:
             if limit.expired():

@@ -333,6 +333,7 @@ class DeploymentStore:
             "sequence": await _next_sequence(connection, environment["id"], previews.ttl_seconds(project)),
             "lane_policy": "parallel" if request.force else policy,
             "break_glass": request.break_glass,
+            "forced": request.force,
         }
         if request.break_glass is None and columns.get("rollback_of") is None:
             gate.check_ref(environment, columns["source_ref"])

@@ -64,7 +64,7 @@ async def enter_late(connection: Connection, row: Row) -> Row:
         row = await change(connection, row, **in_line())
         if row["lane_policy"] == "supersede":
             older = [other for other in others if other["sequence"] < row["sequence"]]
-            await _replace(connection, older, row["id"], {"waiting"})
+            await replace(connection, older, row["id"], {"waiting"})
         return row
     return await change(connection, row, lane="held", **NOT_WAITING)
 
@@ -75,7 +75,7 @@ async def supersede(connection: Connection, environment_id: UUID, newest: UUID, 
     Called before `newest` is written: nobody may wait for a deployment while he holds the project's row.
     """
     replaced = {"waiting", "held"} if cancel_running else {"waiting"}
-    await _replace(connection, await active(connection, environment_id, lock=True), newest, replaced)
+    await replace(connection, await active(connection, environment_id, lock=True), newest, replaced)
 
 
 async def leave(connection: Connection, row: Row, *, deployed: bool) -> Row:
@@ -89,7 +89,7 @@ async def leave(connection: Connection, row: Row, *, deployed: bool) -> Row:
     row, rows = await step_out(connection, row)
     if deployed:
         older = [other for other in rows if other["sequence"] < row["sequence"]]
-        await _replace(connection, older, row["id"], {"gated", "waiting"})
+        await replace(connection, older, row["id"], {"gated", "waiting"})
     await grant(connection, row["environment_id"])
     return row
 
@@ -118,11 +118,14 @@ def asking_to_wake() -> dict[str, datetime | None]:
     return {"wake_asked_at": datetime.now(UTC), "wake_delivered_at": None}
 
 
-async def _replace(connection: Connection, rows: list[Row], newest: UUID, lanes: set[str]) -> None:
-    """All of `rows` are locked by now, and so is whatever the caller goes on to change."""
+async def replace(connection: Connection, rows: list[Row], newest: UUID, lanes: set[str]) -> None:
+    """Asks those of `rows` that have one of these lanes to end, `newest` being there instead.
+
+    All of `rows` are locked by now, and so is whatever the caller goes on to change.
+    """
     for row in rows:
         if row["lane"] in lanes:
-            left = {} if row["lane"] == "held" else {"lane": "released"}
+            left = {"lane": "released"} if row["lane"] in {"gated", "waiting"} else {}
             asked = row["cancel_requested_at"] or datetime.now(UTC)
             replaced = await change(connection, row, superseded_by=newest, cancel_requested_at=asked, **left)
             await audit.deployment(connection, SYSTEM, "supersede", row, replaced, supersededBy=str(newest))

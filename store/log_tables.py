@@ -156,10 +156,12 @@ class PackedBatch:
     batch: LogBatch
     memory: bytes | None
     chunks: Sequence[Chunk]
+    attempt: datetime | None
 
 
 async def store_batch(connection: Connection, packed: PackedBatch) -> Row | None:
-    """How many lines and bytes the stream has after it; None when the batch does not begin where the stream stands.
+    """How many lines and bytes the stream has after it; None when the batch does not begin where the stream stands, or
+    a later attempt has written to it.
 
     Comparing, moving on and storing the first chunk is one statement. It locks the log's row, so that nobody else adds
     lines until the transaction ends.
@@ -174,6 +176,7 @@ async def store_batch(connection: Connection, packed: PackedBatch) -> Row | None
             **{name: getattr(packed.batch, name) for name in ("stream", "after", "cursor")},
             "id": packed.deployment_id,
             "memory": packed.memory,
+            "attempt": packed.attempt,
             "lines": lines,
             "size": sum(chunk.head.bytes for chunk in packed.chunks),
             "channel": CHANNEL,
@@ -188,7 +191,9 @@ async def store_batch(connection: Connection, packed: PackedBatch) -> Row | None
 
 _MOVE = (
     "with moved as (update log_streams set cursor = %(cursor)s, memory = %(memory)b, lines = lines + %(lines)s,"
-    " bytes = bytes + %(size)s where deployment_id = %(id)s and stream = %(stream)s and cursor = %(after)s"
+    " bytes = bytes + %(size)s, fence = coalesce(%(attempt)s::timestamptz, fence)"
+    " where deployment_id = %(id)s and stream = %(stream)s and cursor = %(after)s"
+    " and coalesce(fence <= %(attempt)s::timestamptz, true)"
     " returning lines, bytes),"
     " grown as (update logs set lines = lines + %(lines)s, bytes = bytes + %(size)s,"
     " merged_at = case when %(lines)s = 0 then merged_at end"
@@ -223,7 +228,8 @@ async def begin_stream(connection: Connection, deployment_id: str, stream: str) 
 async def find_stream(connection: Connection, deployment_id: str, stream: str) -> Row | None:
     cursor = await execute(
         connection,
-        "select cursor, lines, bytes, memory from log_streams where deployment_id = %(id)s and stream = %(stream)s",
+        "select cursor, lines, bytes, memory, fence from log_streams"
+        " where deployment_id = %(id)s and stream = %(stream)s",
         {"id": deployment_id, "stream": stream},
     )
     return await cursor.fetchone()

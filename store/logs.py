@@ -1,7 +1,8 @@
 """The log of a deployment behind one interface: lines get their numbers here, in the transaction that stores them.
 
 Rule: a batch says from which cursor of its stream it goes on. One that was stored before is recognised by that and
-changes nothing, so that a worker that dies between commit and heartbeat neither loses nor doubles a line.
+changes nothing, so that a worker that dies between commit and heartbeat neither loses nor doubles a line. An attempt
+that was taken over adds nothing (`domain.fence`).
 """
 
 import asyncio
@@ -11,6 +12,7 @@ from datetime import date
 import orjson
 
 from domain.errors import DeploymentError, ErrorCode
+from domain.fence import ATTEMPT, refuse_overtaken
 from domain.log import DeploymentLog, LogBatch, LogFilter, LogLine, LogMatch, LogPage, StreamPosition
 from store.chunks import (
     ALL,
@@ -70,7 +72,11 @@ class LogStore:
         self._scan_seconds = scan_seconds
 
     async def position(self, deployment_id: str, stream: str) -> StreamPosition:
-        """How far the stream has been stored."""
+        """How far the stream has been stored.
+
+        Raises:
+            Overtaken: for an attempt, when a later one has written to it.
+        """
         async with self._database.connection() as connection:
             return await self._position(connection, deployment_id, stream)
 
@@ -80,7 +86,7 @@ class LogStore:
             return await self.position(deployment_id, batch.stream)
         large = len(batch.lines) >= _IN_A_THREAD
         chunks = await asyncio.to_thread(_packed, batch.lines) if large else _packed(batch.lines)
-        packed = PackedBatch(deployment_id, batch, self._sealed(deployment_id, batch), chunks)
+        packed = PackedBatch(deployment_id, batch, self._sealed(deployment_id, batch), chunks, ATTEMPT.get())
         # What fits in one chunk is one statement, which needs no transaction around it.
         async with self._database.transaction() if len(chunks) > 1 else self._database.connection() as connection:
             while (moved := await store_batch(connection, packed)) is None:
@@ -197,6 +203,7 @@ class LogStore:
         row = await find_stream(connection, deployment_id, stream)
         if row is None:
             return StreamPosition()
+        refuse_overtaken(row["fence"])
         memory = row["memory"] and self._sealer.open(row["memory"], _purpose(deployment_id, stream))
         return StreamPosition.model_validate({**row, "memory": orjson.loads(memory) if memory else {}})
 

@@ -1,7 +1,8 @@
 """What a running deployment writes down: each stage, once and in order, whoever brings the news and however often.
 
 Rules: a row is changed under its lock; `moves` of the state table decides what news still counts, so that late or
-repeated news changes nothing; a status, its event and what came with it commit together.
+repeated news changes nothing; a status, its event and what came with it commit together. An attempt of a step that was
+taken over writes nothing (`domain.fence`).
 """
 
 from datetime import UTC, datetime, timedelta
@@ -16,9 +17,10 @@ from domain.deployment import Deployment, DeploymentMetadata, Repository
 from domain.descent import Descent
 from domain.ending import Ending
 from domain.errors import ErrorCode
+from domain.fence import ATTEMPT, Overtaken, refuse_overtaken
 from domain.result import DeploymentResult, DeploymentSummary, DeploymentWarning
 from domain.states import TERMINAL, Status, moves
-from store import audit, data_keys, lanes, rollbacks
+from store import audit, data_keys, lanes, publications, rollbacks
 from store.database import Connection, Database, Row, execute
 from store.deployments import DeploymentStore
 from store.limits import TriggerLimiter
@@ -69,7 +71,7 @@ class ProgressStore:
         `waiting` is why the provider lets it wait; without, it no longer waits for its provider.
         """
         async with self._database.transaction() as connection:
-            row = await deployment_row(connection, deployment_id, lock=True)
+            row = await _own_row(connection, deployment_id)
             if row["status"] not in TERMINAL:
                 row = await _move(connection, row, status)
                 columns |= _waits_for_provider(row, waiting)
@@ -81,7 +83,7 @@ class ProgressStore:
     async def wait_for_provider(self, deployment_id: str, reason: str) -> None:
         """The provider cannot be worked with now; `reach` says that it goes on."""
         async with self._database.transaction() as connection:
-            row = await deployment_row(connection, deployment_id, lock=True)
+            row = await _own_row(connection, deployment_id)
             if row["status"] not in TERMINAL:
                 await _note(connection, row, _waits_for_provider(row, reason))
 
@@ -92,7 +94,7 @@ class ProgressStore:
     async def pin_commit(self, deployment_id: str, commit: str) -> None:
         """What the ref means now is what will be deployed: a later push changes nothing about it."""
         async with self._database.transaction() as connection:
-            row = await deployment_row(connection, deployment_id, lock=True)
+            row = await _own_row(connection, deployment_id)
             if row["commit_sha"] is None and row["status"] not in TERMINAL:
                 pinned = await change(connection, row, commit_sha=commit)
                 await audit.deployment(connection, SYSTEM, "pin", row, pinned, commit=commit)
@@ -107,7 +109,7 @@ class ProgressStore:
     async def note_descent(self, deployment_id: str, descent: Descent) -> None:
         """Kept for the gate, which decides from the record alone."""
         async with self._database.transaction() as connection:
-            row = await deployment_row(connection, deployment_id, lock=True)
+            row = await _own_row(connection, deployment_id)
             if row["status"] not in TERMINAL:
                 known = await change(connection, row, descent=descent.model_dump(mode="json", by_alias=True))
                 await audit.deployment(connection, SYSTEM, "trace", row, known, held=descent.held)
@@ -115,17 +117,36 @@ class ProgressStore:
     async def note_repository(self, deployment_id: str, repository: Repository) -> None:
         """What was fetched: commit, author, message."""
         async with self._database.transaction() as connection:
-            row = await deployment_row(connection, deployment_id, lock=True)
+            row = await _own_row(connection, deployment_id)
             metadata = DeploymentMetadata.model_validate(row["metadata"])
             if metadata.repository != repository and row["status"] not in TERMINAL:
                 known = metadata.model_copy(update={"repository": repository}).model_dump(mode="json", by_alias=True)
                 await change(connection, row, metadata=known, commit_sha=repository.commit or row["commit_sha"])
 
+    async def begin_publication(self, deployment_id: str) -> int:
+        """The number under which this attempt publishes, higher than any before in its environment.
+
+        Raises:
+            DeploymentError: unavailable, while a newer deployment is being published.
+            Overtaken: when a newer one has been. This one was asked to end, then.
+        """
+        async with self._database.transaction() as connection:
+            await lanes.lock(connection, deployment_id)
+            number = await publications.begin(connection, await _own_row(connection, deployment_id))
+        if number is None:
+            raise Overtaken(f"a newer deployment than {deployment_id} has been published")
+        return number
+
+    async def check_publication(self, deployment_id: str, number: int) -> None:
+        """Raises Overtaken when this attempt is no longer the one that publishes."""
+        async with self._database.transaction() as connection:
+            await publications.check(connection, await _own_row(connection, deployment_id), number)
+
     async def finish(self, deployment_id: str, ending: Ending) -> Deployment:
         """The final status, the result and the freed lane: one transaction. One that has ended stays as it is."""
         async with self._database.transaction() as connection:
             await lanes.lock(connection, deployment_id)
-            row = await deployment_row(connection, deployment_id, lock=True)
+            row = await _own_row(connection, deployment_id)
             if row["status"] in TERMINAL:
                 return deployment_of(row, None)
             before, ending = row, _as_it_was(row, ending)
@@ -167,6 +188,21 @@ class ProgressStore:
 
 _LONGEST_REASON = 500
 _REQUEST_COLUMNS = ("project_id", "source_ref", "commit_sha", "repository_url", "provider_settings")
+
+
+async def _own_row(connection: Connection, deployment_id: str) -> Row:
+    """The deployment's row, locked, for the attempt that writes now. Its first write ends what earlier ones may do.
+
+    Raises:
+        Overtaken: when a later attempt has written.
+    """
+    row = await deployment_row(connection, deployment_id, lock=True)
+    refuse_overtaken(row["fence"])
+    attempt = ATTEMPT.get()
+    if attempt not in {None, row["fence"]} and row["status"] not in TERMINAL:
+        parameters = {"id": row["id"], "attempt": attempt}
+        await execute(connection, "update deployments set fence = %(attempt)s where id = %(id)s", parameters)
+    return row
 
 
 def _waits_for_provider(row: Row, reason: str | None) -> dict[str, Any]:

@@ -72,6 +72,7 @@ class EnvironmentRow(SQLModel, table=True):
     take_down_asked_at: datetime | None = _moment(nullable=True)
     taken_down_at: datetime | None = _moment(nullable=True)
     last_sequence: int = _count()
+    last_publication: int = _count()
     created_at: datetime = _moment()
     updated_at: datetime = _moment()
     version: int = _count()
@@ -114,6 +115,9 @@ class DeploymentRow(SQLModel, table=True):
     approvals: list[dict[str, Any]] = _json()
     break_glass: str | None
     descent: dict[str, Any] | None = _json(nullable=True)
+    fence: datetime | None = _moment(nullable=True)
+    publication: int | None = Field(sa_column=Column(BigInteger, nullable=True))
+    forced: bool
     error: dict[str, Any] | None = _json(nullable=True)
     # `metadata` is taken by SQLAlchemy's own classes.
     facts: dict[str, Any] = Field(sa_column=Column("metadata", JSONB, nullable=False))

@@ -99,6 +99,7 @@ class Custom(Provider):
     async def publish_build(self, request: BuildRequest, build: Build) -> Publication:
         api = Api(self._http, request)
         if api.settings.requests.publish is not None:
+            await request.check_turn()
             await api.ask("publish", buildId=build.build_id)
         return await self._published(api, build, "has been published")
 
@@ -106,6 +107,7 @@ class Custom(Provider):
         api = Api(self._http, request)
         if api.settings.requests.repoint is None:
             return await super().repoint(request, build)
+        await request.check_turn()
         await api.ask("repoint", buildId=build.build_id)
         return await self._published(api, build, "is live again")
 

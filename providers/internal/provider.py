@@ -122,8 +122,7 @@ class Internal(Provider):
 
     async def publish_build(self, request: BuildRequest, build: Build) -> Publication:
         """First the preview's host, then the environment's, so that what production gets has been seen answering."""
-        del request
-        preview, production = self._sites_of(build)
+        preview, production = self._sites_of(build, request.publication)
         lines = []
         async with self.sites.lock():
             if self.releases.get(safe_name(build.deployment_id)) is None:
@@ -131,6 +130,7 @@ class Internal(Provider):
                     ErrorCode.DEPLOY_FAILED,
                     f"the release of deployment {build.deployment_id} is not kept any more; deploy its commit again",
                 )
+            self.sites.refuse_overtaken(production)
             await self._restore()
             for site in (preview, production):
                 await self._publish(site)
@@ -284,8 +284,8 @@ class Internal(Provider):
             last = said.decode(errors="replace").strip().rpartition("\n")[2]
             raise DeploymentError(ErrorCode.PROVIDER_ERROR, f"the builder does not start: {last[:300]}")
 
-    def _sites_of(self, build: Build) -> tuple[Site, Site]:
-        of = {"deployment_id": build.deployment_id, "project_id": build.project_id, "environment": build.environment}
+    def _sites_of(self, build: Build, publication: int) -> tuple[Site, Site]:
+        of = {**build.model_dump(include={"deployment_id", "project_id", "environment"}), "publication": publication}
         preview = f"{build.deployment_id}.{self.edge.sites_domain}".lower()
         production = f"{build.environment}.{build.project_id}.{self.edge.sites_domain}"
         return Site(host=preview, kind="preview", **of), Site(host=production, kind="production", **of)

@@ -1,6 +1,7 @@
 """Which host serves which release: the truth, on disk. The edge is told it, and told again when it has forgotten.
 
-Rule: who changes a site holds the lock from before the edge is told until it is written down here.
+Rules: who changes a site holds the lock from before the edge is told until it is written down here. The number of a
+site's publication only grows.
 """
 
 import asyncio
@@ -12,7 +13,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Literal
 
+from pydantic import Field
+
 from domain.errors import DeploymentError, ErrorCode
+from domain.fence import Overtaken
 from domain.wire import Wire
 from providers.internal.builds import replace
 
@@ -25,6 +29,7 @@ class Site(Wire):
     deployment_id: str
     project_id: str
     environment: str
+    publication: int = Field(default=0, description="the number under which it went out; 0 for those of old")
 
 
 class Sites:
@@ -44,6 +49,13 @@ class Sites:
     def put(self, site: Site) -> None:
         self.root.mkdir(parents=True, exist_ok=True)
         replace(self._file(site.host), site.model_dump_json(by_alias=True))
+
+    def refuse_overtaken(self, site: Site) -> None:
+        """Raises Overtaken when the host serves a later publication. Asked under the lock."""
+        known = self.get(site.host)
+        if known is not None and known.publication > site.publication:
+            message = f"{site.host} serves publication {known.publication}, which came after {site.publication}"
+            raise Overtaken(message)
 
     def remove(self, host: str) -> None:
         self._file(host).unlink(missing_ok=True)

@@ -22,6 +22,7 @@ class Api:
             raise DeploymentError(ErrorCode.INSUFFICIENT_PERMISSIONS, message)
         self.settings = Settings.read(request.provider_settings)
         self.production = request.environment == PRODUCTION
+        self.check_turn = request.check_turn
         self._session = http.session(token, hide=request.secrets.values())
 
     @property

@@ -46,6 +46,7 @@ class BuiltHere(Provider):
         """The deploy that is there goes on: whoever comes again hands over what Netlify still lacks."""
         if not _files(request):
             return await self._netlify.publish_build(request, build)
+        await request.check_turn()
         deploy = await self._netlify.start_build(request)
         lines: list[LogLine] = []
         async with aclosing(self._netlify.follow_build(request, deploy, "")) as all_news:

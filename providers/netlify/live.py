@@ -31,6 +31,7 @@ async def make_live(api: Api, build_id: str, pace: Pace, *, keep: bool = False) 
         if site.locked:
             lines.append(note(f"{locked(site)}; this deploy is published all the same, and the lock moves to it"))
             keep = True
+        await api.check_turn()
         await _restore(api, build_id)
         site = await _seen_live(api, build_id, pace)
     lines.append(note(f"netlify serves {build_id}"))

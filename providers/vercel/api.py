@@ -21,6 +21,7 @@ class Api:
             raise DeploymentError(ErrorCode.INSUFFICIENT_PERMISSIONS, message)
         self.settings = Settings.read(request.provider_settings)
         self.target = self.settings.target_of(request)
+        self.check_turn = request.check_turn
         self._session = http.session(token, hide=request.secrets.values())
 
     @property

@@ -232,6 +232,7 @@ class Vercel(Provider):
                 message = f"vercel could not {how.what}: it says {job.job_status}"
                 raise DeploymentError(ErrorCode.DEPLOY_FAILED, message)
             if not asked and not (job is not None and job.job_status in UNDER_WAY):
+                await api.check_turn()
                 answer = await api.call(how, json={}, project=api.settings.project, id=build.build_id)
                 asked = answer.status != 409  # done already, or another is under way: what the project says decides
             await asyncio.sleep(self._pace.look or 1.0)

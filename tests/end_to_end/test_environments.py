@@ -12,7 +12,7 @@ from domain.deployment import Deployment
 from domain.states import Status
 from providers.internal.builds import remove_tree
 from tests.end_to_end.conftest import MakeProject
-from tests.end_to_end.test_main_job import BUILD, Ask, end_of, slow
+from tests.end_to_end.test_main_job import BUILD, Ask, end_of, is_building, slow
 from tests.providers.git_server import GitServer, Repository
 from tests.servers import eventually
 from tests.test_stack import Up
@@ -62,6 +62,29 @@ async def test_a_line_is_served_in_order_and_one_at_a_time(
         assert earlier.finished_at is not None
         assert later.started_at is not None
         assert earlier.finished_at <= later.started_at
+
+
+async def test_what_is_older_does_not_go_out_over_what_is_newer(
+    client: DeploymentsClient, local: Up, root: Person, make_project: MakeProject, ask: Ask
+) -> None:
+    script = "[ -z $SLOW ] || until [ -e go ]; do sleep 0.05; done; mkdir -p out; echo $TEXT > out/index.html"
+    project = await make_project({"build.sh": script}, **BUILD)
+
+    async def trigger(**variables: str) -> Deployment:
+        configuration = {"environmentVariables": variables}
+        asked = {"projectId": project, "sourceRef": "main", "concurrency": "parallel", "configuration": configuration}
+        return Deployment.model_validate(await root("POST", "/v1/deployments", 202, asked))
+
+    older = await trigger(TEXT="older", SLOW="yes")
+    await is_building(client, older)
+    newer = await end_of(client, await trigger(TEXT="newer"))
+    assert newer.status is Status.SUCCEEDED
+    (local.data_dir / "builds" / older.id / "workspace" / "go").touch()
+    ended = await end_of(client, older)
+    assert (ended.status, ended.superseded_by) == (Status.CANCELED, newer.id)
+    assert ended.error is not None
+    assert ended.error.message == f"superseded by deployment {newer.id}"
+    assert ask(f"production.{project}.localhost").text == "newer\n"
 
 
 async def test_nothing_is_built_before_it_is_approved(

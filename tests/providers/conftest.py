@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from domain.configuration import DeploymentConfiguration
+from domain.fence import Overtaken
 from domain.ids import uuid7
 from providers.base import Build, BuildNews, BuildRequest
 from providers.internal.edge import Edge, base_config
@@ -100,6 +101,15 @@ def build_request(
         secrets=secrets or {},
         deadline=datetime.now(UTC) + timedelta(seconds=seconds),
     )
+
+
+def overtaken(request: BuildRequest) -> BuildRequest:
+    """The request of an attempt to publish whose turn is over."""
+
+    async def check() -> None:
+        raise Overtaken("it is no longer our turn")
+
+    return request.to_publish(1, check)
 
 
 ANY_REQUEST = build_request("https://git.example.org/any.git")

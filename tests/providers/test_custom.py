@@ -10,11 +10,13 @@ import httpx
 import pytest
 
 from domain.errors import DeploymentError, ErrorCode
+from domain.fence import Overtaken
 from providers.base import BuildRequest, Capability
 from providers.custom.provider import Custom
 from providers.http import Options
 from providers.webhooks import signatures
 from tests.providers.conformance import ProviderConformance, messages, told
+from tests.providers.conftest import overtaken
 from tests.providers.custom_stand_in import EXAMPLE, TOKEN, asked_for, described
 from tests.providers.git_server import GitServer
 from tests.providers.signing import SECRETS
@@ -151,6 +153,9 @@ async def test_what_the_example_has_built_is_served_and_an_earlier_one_again(cus
     ]
 
     assert published[0].deployment_url == published[1].deployment_url == f"{server}/sites/shop-production/"
+    for publish in (custom.publish_build, custom.repoint):
+        with pytest.raises(Overtaken):
+            await publish(overtaken(first), builds[0])
     assert await page(published[1].deployment_url) == "hello Bob"
     await custom.repoint(asked_for(described(server)), builds[0])
     assert await page(published[1].deployment_url) == "hello Ada"

@@ -12,6 +12,7 @@ import pytest
 
 from domain.configuration import DeploymentConfiguration
 from domain.errors import DeploymentError, ErrorCode
+from domain.fence import Overtaken
 from domain.ids import uuid7
 from domain.log import LogLevel
 from providers.base import Build, BuildNews, BuildRequest
@@ -19,6 +20,7 @@ from providers.http import Options
 from providers.netlify.pace import Pace
 from providers.netlify.provider import Netlify
 from tests.providers.conformance import ProviderConformance, messages, told
+from tests.providers.conftest import overtaken
 from tests.providers.netlify_stand_in import ACCOUNT, COMMIT, LINES, SITE, TOKEN, Made, NetlifyStandIn
 from tests.providers.stand_in import in_the_end
 
@@ -737,6 +739,9 @@ async def test_an_earlier_deploy_is_live_again_and_locked_so_that_no_push_undoes
     for request in (production(), production()):
         builds.append(await netlify.start_build(request))
         await told(netlify, request, builds[-1])
+    with pytest.raises(Overtaken):
+        await netlify.repoint(overtaken(production()), builds[0])
+    assert server.live == builds[1].build_id
     server.fault("lost", "POST", "/restore$")
 
     publication = await in_the_end(lambda: netlify.repoint(production(), builds[0]))

@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 
 from domain.errors import DeploymentError, ErrorCode
+from domain.fence import Overtaken
 from domain.ids import uuid7
 from providers.base import BuildRequest
 from providers.netlify.built_here import BuiltHere
 from tests.providers.conformance import messages, told
-from tests.providers.conftest import MakeInternal, MakeRepository, build_request
+from tests.providers.conftest import MakeInternal, MakeRepository, build_request, overtaken
 from tests.providers.netlify_stand_in import SITE, NetlifyStandIn
 from tests.providers.test_netlify import made
 
@@ -41,6 +42,9 @@ async def test_what_is_built_here_is_published_there_once(
     build = await provider.start_build(request)
     news = await told(provider, request, build)
     assert (news[-1].stage, server.asked("PUT", "/files/")) == ("built", [])
+    with pytest.raises(Overtaken):
+        await provider.publish_build(overtaken(request), build)
+    assert not server.made
     first = await provider.publish_build(request, build)
     again = await provider.publish_build(request, build)
     assert first.deployment_url == again.deployment_url is not None

@@ -10,6 +10,7 @@ import pytest
 
 from domain.configuration import DeploymentConfiguration
 from domain.errors import DeploymentError, ErrorCode
+from domain.fence import Overtaken
 from domain.ids import uuid7
 from domain.log import LogLevel
 from providers.base import Build, BuildNews, BuildRequest
@@ -17,6 +18,7 @@ from providers.http import Options
 from providers.vercel.follow import Pace
 from providers.vercel.provider import Vercel
 from tests.providers.conformance import ProviderConformance, messages, told
+from tests.providers.conftest import overtaken
 from tests.providers.stand_in import Fault, in_the_end
 from tests.providers.vercel_stand_in import LINES, PROJECT, TOKEN, Made, VercelStandIn
 from tests.servers import eventually
@@ -609,6 +611,9 @@ async def test_an_earlier_deployment_is_live_again_without_a_build_and_the_next_
         builds.append(await vercel.start_build(request))
         await told(vercel, request, builds[-1])
 
+    with pytest.raises(Overtaken):
+        await vercel.repoint(overtaken(asked_for("well")), builds[0])
+    assert server.live == builds[1].build_id
     await vercel.repoint(asked_for("well"), builds[0])
     await vercel.repoint(asked_for("well"), builds[0])
 
@@ -618,6 +623,8 @@ async def test_an_earlier_deployment_is_live_again_without_a_build_and_the_next_
 
     build = await vercel.start_build(third)
     await told(vercel, third, build)
+    with pytest.raises(Overtaken):
+        await vercel.publish_build(overtaken(third), build)
     assert server.live == builds[0].build_id, "after a rollback vercel leaves new deployments staged"
     await vercel.publish_build(third, build)
     assert server.live == build.build_id

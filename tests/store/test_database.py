@@ -53,3 +53,20 @@ async def test_a_connection_that_is_ended_is_replaced(database: Database) -> Non
             await asyncio.sleep(0.01)
         await working
     assert await database.fetch_one("select 1 as one") == {"one": 1}
+
+
+async def test_who_stops_in_the_middle_of_a_transaction_keeps_nobody_waiting_for_long(database_url: str) -> None:
+    """As a worker that the system has suspended."""
+    async with Database(database_url, idle_seconds=0.2) as stopped, Database(database_url) as others:
+        async with others.connection() as connection:
+            await connection.execute("create table things as select 1 as id")
+
+        async def stop() -> None:
+            async with stopped.transaction() as connection:
+                await connection.execute("update things set id = 2")
+                await others.fetch_all("update things set id = 3 returning id")
+
+        with pytest.raises(DeploymentError) as woken:
+            await stop()
+        assert woken.value.code == ErrorCode.UNAVAILABLE
+        assert await others.fetch_one("select id from things") == {"id": 3}
