@@ -1,8 +1,10 @@
 """Deployments as callers trigger, read and cancel them. A trigger is one transaction: all of it or nothing."""
 
+import asyncio
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
+from weakref import WeakValueDictionary
 
 from psycopg.types.json import Jsonb
 from sqlalchemy import ColumnElement, Select, func, literal, literal_column, select
@@ -46,6 +48,9 @@ from store.seal import Sealer, Seals
 from store.tables import DeploymentRow
 
 _SORT_COLUMNS = {"createdAt": "created_at", "startedAt": "started_at", "finishedAt": "finished_at"}
+AT_ONCE = 4
+"""Triggers of one project that hold a connection at the same time. They follow each other by its rows anyway, and the
+other projects need connections, too."""
 RETRYABLE_STATUSES = frozenset({Status.FAILED, Status.CANCELED, Status.TIMEOUT})
 
 
@@ -57,6 +62,7 @@ class DeploymentStore:
         self._sealer = sealer
         self._limiter = limiter
         self._temporal_page = temporal_page
+        self._turns: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     async def trigger(
         self, request: TriggerDeploymentRequest, actor: str, idempotent: IdempotentRequest | None = None
@@ -68,7 +74,8 @@ class DeploymentStore:
                 already-running, idempotency-mismatch, conflict, unavailable.
         """
 
-        async with self._database.transaction() as connection:
+        turn = self._turns.setdefault(request.project_id, asyncio.Semaphore(AT_ONCE))
+        async with turn, self._database.transaction() as connection:
             return await once(
                 connection, idempotent, Deployment, self._sealer, lambda: self.accept(connection, request, actor)
             )

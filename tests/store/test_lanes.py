@@ -11,7 +11,7 @@ from domain.deployment import Deployment, TriggerDeploymentRequest
 from domain.ending import Ending
 from domain.errors import DeploymentError, ErrorCode
 from domain.ids import uuid7
-from domain.project import Project, UpdateProjectRequest
+from domain.project import CreateProjectRequest, Project, UpdateProjectRequest
 from domain.result import Failure
 from domain.states import Status
 from store.database import Database
@@ -186,6 +186,17 @@ async def test_a_crowd_that_triggers_cancels_and_ends_at_once_loses_nobody(queue
     async with asyncio.timeout(60):
         await asyncio.gather(*(come_and_go() for _ in range(40)))
     assert set((await queue.lanes()).values()) <= {"released", "none"}
+
+
+async def test_a_flood_of_one_project_leaves_connections_to_the_others(queue: Lane, projects: ProjectStore) -> None:
+    await projects.create_project(CreateProjectRequest(id="calm", provider="internal"), "ada")
+    async with queue.database.transaction() as connection:
+        await connection.execute("select 1 from environments where project_id = 'shop' for update")
+        flood = [asyncio.ensure_future(queue.trigger()) for _ in range(40)]  # none can go on
+        await asyncio.sleep(0)
+        assert (await queue.trigger(project_id="calm")).project_id == "calm"
+        assert not any(one.done() for one in flood)
+    assert len({one.sequence for one in await asyncio.gather(*flood)}) == len(flood)
 
 
 async def test_the_lane_of_one_that_is_not_there_is_refused_plainly(queue: Lane) -> None:
