@@ -20,7 +20,7 @@ _PORTS = {"https": 443, "http": 80, "ssh": 22, "git": 9418}
 _REF_REFUSED = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|\.lock(/|$)|\.$|/$|^/|^\.|^-|^@$")
 _COMMIT = re.compile(r"[0-9a-f]{7,40}|[0-9a-f]{64}")
 _SCP = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*@[A-Za-z0-9][A-Za-z0-9.-]*:[A-Za-z0-9_~/][^\s]*")
-_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|[0-9A-Fa-f:]+")
+_HOST = re.compile(r"(.*@)?([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:]+\])(:[0-9]*)?")
 
 
 def check_source_ref(ref: str) -> str:
@@ -103,5 +103,5 @@ def _acceptable(url: str) -> bool:
     except ValueError:
         return False
     # A user or host that starts with '-' would be read as an option by ssh.
-    names_fine = bool(_HOST.fullmatch(parts.hostname or "")) and not (parts.username or "").startswith("-")
+    names_fine = bool(_HOST.fullmatch(parts.netloc)) and not (parts.username or "").startswith("-")
     return parts.scheme in SCHEMES and names_fine and len(parts.path) > 1

@@ -16,6 +16,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+import httpx
 from pydantic import TypeAdapter, ValidationError
 
 from domain.errors import DeploymentError, ErrorCode
@@ -247,3 +248,14 @@ def link(url: object) -> str | None:
     except ValueError:
         return None
     return url if parts.scheme in {"http", "https"} and parts.hostname and "@" not in parts.netloc else None
+
+
+def askable(url: object) -> str | None:
+    """`url` where it is a link that a request can be made of. Not each is: browsers read host names that IDNA refuses,
+    and text that begins with `xn--` may be no name at all."""
+    found = link(url)
+    try:
+        _ = found and httpx.URL(found).host  # read as each request reads it
+    except (httpx.InvalidURL, UnicodeError):
+        return None
+    return found

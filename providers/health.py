@@ -19,7 +19,7 @@ from domain.errors import DeploymentError, ErrorCode
 from domain.health import HealthCheck
 from domain.log import LogLine
 from domain.states import Status
-from providers.answers import link
+from providers.answers import askable
 from providers.base import Publication
 from providers.bodies import Unreadable, decoded
 from providers.guarded import GuardedTransport
@@ -49,7 +49,7 @@ class AddressChecks:
         Raises:
             DeploymentError: deploy-failed.
         """
-        address = link(publication.deployment_url)
+        address = askable(publication.deployment_url)
         if address is None:
             raise _failed("the provider gave no address for healthCheck to ask", "take healthCheck away for it")
         url = address.partition("#")[0].partition("?")[0].rstrip("/") + wanted.path

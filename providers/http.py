@@ -33,6 +33,7 @@ from providers.answers import (
     Ambiguous,
     Answer,
     CallFailed,
+    askable,
     bounded,
     failure_of,
     limits_of,
@@ -57,6 +58,7 @@ __all__ = [
     "Params",
     "Session",
     "Trouble",
+    "askable",
     "link",
     "plain",
 ]
@@ -149,7 +151,7 @@ class Http:
         credential = {"Authorization": f"Bearer {token}"} if token else {}
         sent = {**credential, **(headers or {})}
         base = (base_url or self.base_url).rstrip("/")
-        if link(base) is None:
+        if askable(base) is None:
             raise DeploymentError(
                 ErrorCode.INVALID_REQUEST, f"{self.provider} has no usable address: accepted is http(s)://host"
             )
@@ -264,7 +266,7 @@ class Session:
     def _redirected(self, request: httpx.Request, answer: Answer) -> httpx.Request:
         """To another place, without anything of the session's."""
         try:
-            target = link(str(request.url.join(answer.headers.get("location", ""))))
+            target = askable(str(request.url.join(answer.headers.get("location", ""))))
         except httpx.InvalidURL:
             target = None
         if target is None or (request.url.scheme == "https" and not target.startswith("https:")):

@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-import httpx
 import jwt
 import structlog
 from pydantic import BaseModel, ValidationError
@@ -187,12 +186,7 @@ class Issuer:
         try:
             async with asyncio.timeout(_PATIENCE_SECONDS):
                 self._keys = await self._published()
-        except (
-            DeploymentError,
-            TimeoutError,
-            httpx.InvalidURL,
-            UnicodeError,
-        ) as error:  # the last: a host that is none
+        except (DeploymentError, TimeoutError) as error:
             self._away = True
             _log.warning("the keys of an issuer cannot be read", issuer=self._trusted.issuer, why=str(error))
         else:

@@ -12,7 +12,7 @@ from domain.errors import DeploymentError, ErrorCode
 from providers.custom.pointers import pointer_of
 from providers.custom.settings import Asked, Settings
 from providers.custom.templates import is_whole, leaves, placeholders
-from providers.http import link
+from providers.http import askable
 
 NAMES = frozenset({"deploymentId", "projectId", "environment", "sourceRef", "commitSha", "repositoryUrl"})
 CONFIGURATION = frozenset(
@@ -145,7 +145,7 @@ def _wrong_url(url: str, known: frozenset[str]) -> Iterator[Wrong]:
         return
     origin, path = split(url)
     literal = path.replace("{", "").replace("}", "")
-    if "{" in origin or link((origin or "http://host") + literal) is None:
+    if "{" in origin or askable((origin or "http://host") + literal) is None:
         yield ("url",), "is neither a path that begins with / nor a whole http(s) address without credentials"
     if "?" in path or "#" in path:
         yield ("url",), "has a query or a fragment of its own; parameters belong in query"

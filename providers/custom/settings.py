@@ -12,13 +12,13 @@ from domain.log import LogLevel
 from domain.wire import Request
 from providers.base import BuildStage, Capability
 from providers.custom.pointers import check_pointer
-from providers.http import link
+from providers.http import askable
 
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 
 def _is_base(url: str) -> str:
-    if link(url) is None or "?" in url or "#" in url:
+    if askable(url) is None or "?" in url or "#" in url:
         raise ValueError("is no address: accepted is http(s)://host/path, without credentials, query and fragment")
     return url
 

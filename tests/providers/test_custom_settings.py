@@ -8,6 +8,7 @@ import pytest
 from domain.errors import DeploymentError, ErrorCode
 from providers.custom.provider import Custom
 from tests.providers.custom_stand_in import described, merged
+from tests.providers.hostile_hosts import NO_HOSTS
 
 GOOD = described("https://deploy.example.org/api")
 TEXT_LOG = {"kind": "text", "lines": None, "next": None, "line": None}
@@ -17,6 +18,8 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"baseUrl": "https://u:p@x/"}, "/baseUrl", "credentials"),
     ({"baseUrl": "https://x/?a=1"}, "/baseUrl", "query"),
     ({"baseUrl": "file:///etc/passwd"}, "/baseUrl", "http(s)"),
+    *(({"baseUrl": f"https://{host}/v1"}, "/baseUrl", "http(s)") for host in NO_HOSTS),
+    ({"requests": {"cancel": {"url": "https://xn--a-/"}}}, "/requests/cancel/url", "http(s)"),
     ({"colour": 1}, "/colour", "not known"),
     ({"words": None}, "/words", "missing"),
     ({"words": {"succeeded": None}}, "/words", "success"),

@@ -11,6 +11,7 @@ from domain.health import HealthCheck
 from providers import health
 from providers.base import Publication
 from providers.health import AddressChecks
+from tests.providers.hostile_hosts import NO_HOSTS
 from tests.providers.test_http import Behave, Server, answer, huge, reset, silence
 
 
@@ -105,3 +106,8 @@ async def test_what_is_no_address_is_not_well(checks: AddressChecks, address: st
 def test_a_status_is_one_a_range_or_a_list(status: Any, well: list[int], unwell: list[int]) -> None:
     check = HealthCheck(status=status)
     assert [check.accepts(one) for one in (*well, *unwell)] == [True] * len(well) + [False] * len(unwell)
+
+
+@pytest.mark.parametrize("host", NO_HOSTS)
+async def test_an_address_whose_host_is_none_fails_as_no_address(checks: AddressChecks, host: str) -> None:
+    assert "no address" in await refused(checks, Publication(deployment_url=f"https://{host}/"))

@@ -19,6 +19,7 @@ from domain.errors import DeploymentError, ErrorCode
 from providers.answers import LONGEST_WAIT
 from providers.breaker import THRESHOLD
 from providers.http import Ambiguous, Call, CallFailed, Http, Options, Session, link
+from tests.providers.hostile_hosts import NO_HOSTS, NOWHERE
 
 TOKEN = "token-of-the-account"
 READ = Call("read the thing", "GET", "/things/{id}", handed_back={404})
@@ -442,9 +443,24 @@ async def test_a_redirect_is_followed_once_without_the_credential(server: Server
     assert len(server.asked) == 4
 
 
-@pytest.mark.parametrize(
-    "target", ["javascript:alert(1)", "file:///etc/passwd", "http://user:word@example.org", "http://[::1"]
-)
+OTHER_SCHEMES = ["javascript:alert(1)", "file:///etc/passwd", "http://user:word@example.org"]
+
+
+@pytest.mark.parametrize("host", NO_HOSTS)
+def test_an_address_whose_host_is_none_is_refused(host: str) -> None:
+    with pytest.raises(DeploymentError, match="no usable address") as refused:
+        Http("acme").session(TOKEN, base_url=f"https://{host}/v1")
+    assert refused.value.code == ErrorCode.INVALID_REQUEST
+
+
+@pytest.mark.parametrize("host", NOWHERE)
+async def test_a_host_that_leads_nowhere_is_a_provider_that_is_away(host: str) -> None:
+    http = Http("acme", f"http://{host}")
+    assert (await failure(http.session(TOKEN).call(READ, id="1"))).code == ErrorCode.PROVIDER_ERROR
+    await http.close()
+
+
+@pytest.mark.parametrize("target", [*OTHER_SCHEMES, *(f"http://{host}/" for host in NO_HOSTS if host.isprintable())])
 async def test_a_redirect_to_what_is_no_link_is_refused(server: Server, session: Session, target: str) -> None:
     server.will(answer(302, Location=target))
 

@@ -15,6 +15,7 @@ from providers.internal.git import remote_of
 from providers.internal.provider import Internal
 from tests.providers.conftest import MakeInternal, MakeRepository, build, build_request
 from tests.providers.git_server import GitServer, Repository
+from tests.providers.hostile_hosts import NO_HOSTS, NOWHERE
 from tests.servers import free_port
 
 
@@ -314,3 +315,10 @@ async def test_hooks_and_filters_of_a_repository_do_not_run(
 def test_an_address_without_credentials_keeps_the_rest() -> None:
     assert split_credentials("https://ada:se%2Fcret@host:8443/a?b") == ("https://host:8443/a?b", "ada:se/cret")
     assert split_credentials("git@host:a/b") == ("git@host:a/b", None)
+
+
+@pytest.mark.parametrize("host", [*NO_HOSTS, *NOWHERE])
+def test_a_repository_at_a_host_that_is_none_is_an_error_of_ours(host: str) -> None:
+    with pytest.raises(DeploymentError) as refused:
+        remote_of(f"https://{host}/a/b.git", {}, allow_private_addresses=True)
+    assert refused.value.code in {ErrorCode.INVALID_REQUEST, ErrorCode.PROVIDER_ERROR}
