@@ -16,13 +16,25 @@ from tests.servers import PATIENCE_SECONDS, postgres_server, temporal_server
 
 SECRET_KEYS = "test:" + base64.b64encode(bytes(32)).decode()
 _TEMPLATE = "headway_template"
-_LONGEST = ["end_to_end", "test_stack.py", "providers/internal/test_supervisor.py", "workflows/test_deployment.py"]
+_LONGEST = [
+    "end_to_end",
+    "providers/test_github_pages.py",
+    "end_to_end/test_outage.py",
+    "api/test_openapi.py",
+    "store/test_audit.py",
+    "providers/test_netlify.py",
+    "providers/internal/test_supervisor.py",
+    "client/test_cli.py",
+    "test_stack.py",
+]
+"""Groups, as `_group` names them."""
+
 _numbers = itertools.count(1)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """How `make test` shares the tests out: a file goes to one process as a whole, tests/end_to_end with its stack too.
+    """How `make test` shares the tests out: by files, and all that use the local stack of tests/end_to_end in one.
 
     The longest come first, so that nobody waits for one at the end.
     """
@@ -33,7 +45,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _group(item: pytest.Item) -> str:
     path = item.path.relative_to(ROOT / "tests")
-    return path.parts[0] if path.parts[0] == "end_to_end" else path.as_posix()
+    local_stack = path.parts[0] == "end_to_end" and "local" in getattr(item, "fixturenames", ())
+    return path.parts[0] if local_stack else path.as_posix()
 
 
 @pytest.fixture(scope="session")
