@@ -81,6 +81,24 @@ def _print_addresses(description: dict[str, Any]) -> None:
     console.print(f"  Temporal   {description['temporalUiUrl']}")
 
 
+@app.command()
+def backup(
+    target: Annotated[Path, typer.Argument(help="A directory that is new.")], data_dir: DataDir = Path(".headway")
+) -> None:
+    """Copy what a running local stack keeps: database, releases, sites, archived logs, and its keys."""
+    asyncio.run(stack.backup(data_dir, target))
+    console.print(f"The backup is in {target}. It holds the keys of its secrets: keep it as you keep those.")
+
+
+@app.command()
+def restore(
+    source: Annotated[Path, typer.Argument(help="What `headway backup` made.")], data_dir: DataDir = Path(".headway")
+) -> None:
+    """Make a data directory of a backup; `headway up` goes on from there."""
+    asyncio.run(stack.restore(source, data_dir))
+    console.print(f"Restored into {data_dir}: start it with `headway up --data-dir {data_dir}`")
+
+
 # --- demo ---
 
 

@@ -20,15 +20,17 @@ import socket
 import sys
 import time
 from base64 import b64encode
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, BinaryIO
+from urllib.parse import urlsplit
 
 import httpx
 from rich.console import Console
 
 from providers.internal.edge import base_config
+from store.backup import DUMP, make_backup, restored_files
 from store.server import LocalPostgres, ServerError
 
 ROOT = Path(__file__).resolve().parent
@@ -293,8 +295,7 @@ class Stack:
         self._lock = _lock(self.data_dir)
         self._secrets = Secrets.of(self.data_dir)
         self._ports = Ports.of(self.data_dir, port)
-        password = self._secrets.database_password
-        self._postgres = LocalPostgres.at(self.data_dir / "postgres", password, self._ports.postgres)
+        self._postgres = _server_of(self.data_dir, self._ports.postgres)
         self._ui_key = secrets.token_urlsafe(32)
         self._keepers: dict[str, Keeper] = {}
         self._complete = False
@@ -360,16 +361,7 @@ class Stack:
         listen = ["--host", "127.0.0.1", "--port", str(ports.api), "--loop", "uvloop", "--http", "httptools"]
         quiet = ["--no-access-log", "--timeout-graceful-shutdown", "1"]
         return [
-            Part(
-                "postgres",
-                postgres.argv(),
-                ready=postgres.ready,
-                alive=postgres.alive,
-                prepare=postgres.prepare,
-                user=postgres.user,
-                stop_signal=signal.SIGINT,
-                orphan_signal=signal.SIGINT,
-            ),
+            _postgres_part(postgres),
             Part(
                 "temporal",
                 self._temporal_argv(),
@@ -477,15 +469,70 @@ class Stack:
         return await _succeeds(executable("temporal"), "operator", *command, *where, *alone)
 
 
+async def backup(data_dir: Path, target: Path) -> None:
+    """Copies all that a running stack has to keep into a new directory.
+
+    Raises:
+        StackError: the stack does not run, or `target` is there.
+    """
+    running = data_dir / "stack.json"
+    if not running.exists():
+        raise StackError(f"no stack runs in {data_dir}: start it, or copy the directory itself while it is stopped")
+    port = urlsplit(json.loads(running.read_text())["databaseUrl"]).port or 0
+    with _plainly():
+        await make_backup(_server_of(data_dir, port), data_dir, target)
+
+
+async def restore(source: Path, data_dir: Path) -> None:
+    """Makes a data directory of what `backup` wrote; `headway up` goes on from there.
+
+    Raises:
+        StackError: `source` is no backup, or `data_dir` is there.
+    """
+    with _plainly():
+        async with restored_files(source, data_dir) as draft:
+            (draft / "logs").mkdir()
+            server = _server_of(draft, free_port())
+            keeper = Keeper(_postgres_part(server), draft, [], lambda _: None)
+            try:
+                await keeper.becomes_ready()
+                await server.load(source / DUMP)
+            finally:
+                await keeper.stop()
+
+
+def _server_of(data_dir: Path, port: int) -> LocalPostgres:
+    return LocalPostgres.at(data_dir.resolve() / "postgres", Secrets.of(data_dir).database_password, port)
+
+
+@contextlib.contextmanager
+def _plainly() -> Iterator[None]:
+    try:
+        yield
+    except ServerError as error:
+        raise StackError(str(error)) from error
+
+
+def _postgres_part(postgres: LocalPostgres) -> Part:
+    return Part(
+        "postgres",
+        postgres.argv(),
+        ready=postgres.ready,
+        alive=postgres.alive,
+        prepare=postgres.prepare,
+        user=postgres.user,
+        stop_signal=signal.SIGINT,
+        orphan_signal=signal.SIGINT,
+    )
+
+
 @contextlib.asynccontextmanager
 async def running(data_dir: Path, port: int, console: Console) -> AsyncIterator[Stack]:
     """A stack that is ready, and is stopped afterwards whatever happens."""
-    try:
+    with _plainly():
         stack = Stack(data_dir, port, console)
         try:
             await stack.start()
             yield stack
         finally:
             await stack.stop()
-    except ServerError as error:
-        raise StackError(str(error)) from error

@@ -72,12 +72,33 @@ class LocalPostgres:
     async def _initdb(self, directory: Path, password_file: str) -> None:
         access = ["--username=headway", "--auth=scram-sha-256", f"--pwfile={password_file}"]
         text = ["--encoding=UTF8", "--no-locale", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
-        argv = [*self.prefix, str(self.programs / "initdb"), "-D", str(directory), *access, *text]
+        await self._run("initdb", "-D", str(directory), *access, *text, user=self.user)
+
+    async def dump(self, file: Path) -> None:
+        """All of our database, as of one moment, while it is in use. Raises ServerError."""
+        await self._run("pg_dump", "--format=custom", f"--file={file}", *self._connected())
+
+    async def load(self, file: Path) -> None:
+        """What `dump` wrote, into a database that is empty. Raises ServerError."""
+        await self._run("pg_restore", "--exit-on-error", "--no-owner", *self._connected(), str(file))
+
+    def _connected(self) -> list[str]:
+        return ["--host=127.0.0.1", f"--port={self.port}", "--username=headway", "--dbname=headway", "--no-password"]
+
+    async def _run(self, program: str, *argv: str, user: str | None = None) -> None:
+        prefix = self.prefix if program == "initdb" else ()
         pipe = asyncio.subprocess.PIPE
-        process = await asyncio.create_subprocess_exec(*argv, user=self.user, stdout=pipe, stderr=pipe, cwd="/")
+        process = await asyncio.create_subprocess_exec(
+            *(*prefix, str(self.programs / program), *argv),
+            user=user,
+            stdout=pipe,
+            stderr=pipe,
+            cwd="/",
+            env={**os.environ, "PGPASSWORD": self.password},
+        )
         _, errors = await process.communicate()
         if process.returncode:
-            raise ServerError(f"PostgreSQL's files could not be made: {errors.decode(errors='replace').strip()}")
+            raise ServerError(f"{program} failed: {errors.decode(errors='replace').strip()}")
 
     def _forget_dead_server(self) -> None:
         """PostgreSQL trusts the pid in its lock file; after kill -9 and a reboot that may be any other process."""
