@@ -78,12 +78,12 @@ class ConfigurationBody(ConfigurationChange):
 
 
 class CreateProjectBody(CreateProjectRequest):
-    repository_url: RepositoryUrl | None = None
+    repository_url: RepositoryUrl | None = Field(default=None, repr=False)
     configuration: ConfigurationBody = Field(default_factory=ConfigurationBody)
 
 
 class UpdateProjectBody(UpdateProjectRequest):
-    repository_url: RepositoryUrl | None = None
+    repository_url: RepositoryUrl | None = Field(default=None, repr=False)
     configuration: ConfigurationBody | None = None
 
 

@@ -79,7 +79,7 @@ class CreateProjectRequest(Request):
     name: Name | None = Field(default=None, description="defaults to the id")
     provider: ProviderName
     provider_settings: dict[str, Any] = Field(default_factory=dict)
-    repository_url: str | None = Field(default=None, max_length=2048)
+    repository_url: str | None = Field(default=None, max_length=2048, repr=False)
     configuration: ConfigurationChange = Field(default_factory=ConfigurationChange)
     concurrency: Concurrency = "reject"
     cancel_running: bool = Field(default=False, description="with supersede: the newest also ends the one that runs")
@@ -90,7 +90,7 @@ class CreateProjectRequest(Request):
 class UpdateProjectRequest(Request):
     name: Name | None = None
     provider_settings: dict[str, Any] | None = None
-    repository_url: str | None = Field(default=None, max_length=2048)
+    repository_url: str | None = Field(default=None, max_length=2048, repr=False)
     configuration: ConfigurationChange | None = None
     concurrency: Concurrency | None = None
     cancel_running: bool | None = Field(
