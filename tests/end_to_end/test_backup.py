@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +18,8 @@ ENDED = {"succeeded", "failed", "canceled", "timeout"}
 
 
 class Api:
-    def __init__(self, local: Up) -> None:
-        self._http = httpx.AsyncClient(
-            base_url=local.said["apiUrl"], headers={"Authorization": f"Bearer {local.said['apiToken']}"}, timeout=30
-        )
+    def __init__(self, http: httpx.AsyncClient) -> None:
+        self._http = http
 
     async def __call__(self, method: str, path: str, body: Any = None, **headers: str) -> Any:
         answer = await self._http.request(method, path, json=body, headers=headers)
@@ -42,37 +42,44 @@ class Api:
         return found
 
 
+@asynccontextmanager
+async def api_of(local: Up) -> AsyncIterator[Api]:
+    token = {"Authorization": f"Bearer {local.said['apiToken']}"}
+    async with httpx.AsyncClient(base_url=local.said["apiUrl"], headers=token, timeout=30) as http:
+        yield Api(http)
+
+
 async def test_what_was_accepted_before_a_backup_ends_after_its_restore(tmp_path: Path, git_server: GitServer) -> None:
     repository = git_server.repository("backed-up", {"page": "one"})
     with up(tmp_path / "data") as before:
-        api = Api(before)
-        project = {"id": "site", "provider": "internal", "repositoryUrl": repository.url, "configuration": BUILD}
-        await api("POST", "/v1/projects", project | {"concurrency": "queue"})
-        [first] = (await api("GET", "/v1/projects/site/environments"))["items"]
-        rules = {"name": "careful", "protection": {"requiredApprovals": 1, "allowSelfApproval": True}}
-        careful = await api("POST", "/v1/projects/site/environments", rules)
-        live = await api.trigger(first["id"])
-        await api.reaches(live, "succeeded")
-        building = await api.trigger(first["id"], configuration={"buildCommand": "echo begun; sleep 600"})
-        await api.reaches(building, "building")
-        queued = await api.trigger(first["id"])
-        waiting = await api.trigger(careful["id"])
-        await api.reaches(waiting, "queued")
-        headway("backup", str(tmp_path / "copy"), "--data-dir", str(tmp_path / "data"))
-        before.process.kill()
-        before.process.wait()
+        async with api_of(before) as api:
+            project = {"id": "site", "provider": "internal", "repositoryUrl": repository.url, "configuration": BUILD}
+            await api("POST", "/v1/projects", project | {"concurrency": "queue"})
+            [first] = (await api("GET", "/v1/projects/site/environments"))["items"]
+            rules = {"name": "careful", "protection": {"requiredApprovals": 1, "allowSelfApproval": True}}
+            careful = await api("POST", "/v1/projects/site/environments", rules)
+            live = await api.trigger(first["id"])
+            await api.reaches(live, "succeeded")
+            building = await api.trigger(first["id"], configuration={"buildCommand": "echo begun; sleep 600"})
+            await api.reaches(building, "building")
+            queued = await api.trigger(first["id"])
+            waiting = await api.trigger(careful["id"])
+            await api.reaches(waiting, "queued")
+            headway("backup", str(tmp_path / "copy"), "--data-dir", str(tmp_path / "data"))
+            before.process.kill()
+            before.process.wait()
     headway("restore", str(tmp_path / "copy"), "--data-dir", str(tmp_path / "again"))
     with up(tmp_path / "again") as after:
-        api = Api(after)
-        cut_off = await api.reaches(building, *ENDED)
-        assert (cut_off["status"], cut_off["error"]["retryable"]) == ("failed", True)
-        assert (await api.reaches(queued, *ENDED))["status"] == "succeeded"
-        await api("POST", f"/v1/deployments/{waiting}/approve")
-        assert (await api.reaches(waiting, *ENDED))["status"] == "succeeded"
-        assert (await api("GET", f"/v1/deployments/{live}/logs"))["items"]
-        port = after.said["edgeUrl"].rsplit(":", 1)[1]
-        site = {"Host": f"production.site.localhost:{port}"}
-        assert httpx.get(f"http://127.0.0.1:{port}/", headers=site).text == "one"
+        async with api_of(after) as api:
+            cut_off = await api.reaches(building, *ENDED)
+            assert (cut_off["status"], cut_off["error"]["retryable"]) == ("failed", True)
+            assert (await api.reaches(queued, *ENDED))["status"] == "succeeded"
+            await api("POST", f"/v1/deployments/{waiting}/approve")
+            assert (await api.reaches(waiting, *ENDED))["status"] == "succeeded"
+            assert (await api("GET", f"/v1/deployments/{live}/logs"))["items"]
+            port = after.said["edgeUrl"].rsplit(":", 1)[1]
+            site = {"Host": f"production.site.localhost:{port}"}
+            assert httpx.get(f"http://127.0.0.1:{port}/", headers=site).text == "one"
 
 
 def test_what_is_no_backup_and_what_is_there_already_are_refused(tmp_path: Path) -> None:
