@@ -10,7 +10,8 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, ApplicationError
+from temporalio.exceptions import ActivityError, ApplicationError, TimeoutType
+from temporalio.exceptions import TimeoutError as StepTimeout
 
 with workflow.unsafe.imports_passed_through():
     from activities.builds import BuildActivities
@@ -27,6 +28,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.plan import BUILD_QUEUE, DeploymentPlan
     from workflows.policies import (
         ATTEMPT,
+        BUILDER_AWAY,
         CANCEL_TIMEOUT,
         COLLECT_TIMEOUT,
         FIND_TIMEOUT,
@@ -177,10 +179,16 @@ class DeploymentWorkflow:
             task_queue=build.task_queue or BUILD_QUEUE,
             summary=f"build {build.build_id} again",
             cancellation_type=WAIT,
+            schedule_to_start_timeout=BUILDER_AWAY,
             **self._until_the_deadline(),
         )
-        if not await to_its_end(step):
-            return False
+        try:
+            if not await to_its_end(step):
+                return False
+        except ActivityError as error:
+            if isinstance(error.cause, StepTimeout) and error.cause.type is TimeoutType.SCHEDULE_TO_START:
+                return False
+            raise
         self._build, self._outcome = build, BuildOutcome(stage="built")
         return True
 

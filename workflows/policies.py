@@ -17,6 +17,8 @@ FIND_TIMEOUT = timedelta(minutes=1)
 """For asking whether a build was started, of which nothing is known; few have one."""
 TAKEN_TIMEOUT = timedelta(seconds=5)
 """For a worker to take up that question."""
+BUILDER_AWAY = timedelta(minutes=2)
+"""For the builder that holds a release to take up its publication; later it is built anew, by any builder."""
 REPAIR_TIMEOUT = timedelta(seconds=15)
 """For each question to a provider before a deployment is finished whose workflow is gone: its lane is waited for."""
 LATE = timedelta(minutes=2)

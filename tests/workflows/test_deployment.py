@@ -339,6 +339,17 @@ async def test_what_is_gone_is_built_anew(client: Client, earlier: Build | None)
     assert len(script.published) == 1
 
 
+async def test_what_is_on_a_builder_that_stays_away_is_built_anew(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(policies, "BUILDER_AWAY", timedelta(seconds=1))
+    script = Script(earlier=EARLIER.model_copy(update={"task_queue": "of-a-host-that-is-gone"}))
+    async with workers(client, script):
+        handle = await start(client, restores="d0")
+        assert await ended(handle) == "succeeded"
+    assert (len(script.restored), len(script.published)) == (0, 1)
+
+
 async def test_a_bug_in_the_workflow_ends_in_the_record_instead_of_wedging(client: Client) -> None:
     """An outcome that no row of the table knows raises KeyError inside the workflow."""
     script = Script(outcome=BuildOutcome(stage="initializing"))
