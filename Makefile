@@ -41,7 +41,7 @@ up: setup
 	$(BIN)/headway up --data-dir $(DATA_DIR) --port $(PORT)
 
 test: setup ## by TESTERS processes: the tests wait more than they compute
-	$(BIN)/pytest --numprocesses $(TESTERS) --dist loadgroup --no-loadscope-reorder
+	$(BIN)/pytest --numprocesses $(TESTERS) --dist loadscope --no-loadscope-reorder
 
 lint: setup
 	$(BIN)/ruff format --check .

@@ -6,11 +6,12 @@ from collections.abc import AsyncIterator
 
 import psycopg
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from store.database import Database, migrate
 from store.seal import Sealer
 from store.server import LocalPostgres
-from tests.drawings import ROOT
 from tests.issuer import Issuer, running_issuer
 from tests.servers import PATIENCE_SECONDS, postgres_server, temporal_server
 
@@ -27,26 +28,33 @@ _LONGEST = [
     "client/test_cli.py",
     "test_stack.py",
 ]
-"""Groups, as `_group` names them."""
+"""As `_share` names them."""
+
+_WITHOUT_STACK = {"end_to_end/test_outage.py", "end_to_end/test_reconcile.py"}
 
 _numbers = itertools.count(1)
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """How `make test` shares the tests out: by files, and all that use the local stack of tests/end_to_end in one.
-
-    The longest come first, so that nobody waits for one at the end.
-    """
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group(item)))
-    items.sort(key=lambda item: _LONGEST.index(_group(item)) if _group(item) in _LONGEST else len(_LONGEST))
+    """The longest come first, so that nobody waits for one at the end."""
+    items.sort(key=lambda item: _LONGEST.index(_share(item.nodeid)) if _share(item.nodeid) in _LONGEST else 99)
 
 
-def _group(item: pytest.Item) -> str:
-    path = item.path.relative_to(ROOT / "tests")
-    local_stack = path.parts[0] == "end_to_end" and "local" in getattr(item, "fixturenames", ())
-    return path.parts[0] if local_stack else path.as_posix()
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    """How `make test` shares the tests out."""
+    return _Shares(config, log)
+
+
+class _Shares(LoadScopeScheduling):  # type: ignore[misc]  # xdist carries no annotations
+    def _split_scope(self, nodeid: str) -> str:
+        return _share(nodeid)
+
+
+def _share(nodeid: str) -> str:
+    """What one process gets as a whole: a file, or all that use the local stack of tests/end_to_end."""
+    path = nodeid.partition("::")[0].removeprefix("tests/")
+    return "end_to_end" if path.startswith("end_to_end/") and path not in _WITHOUT_STACK else path
 
 
 @pytest.fixture(scope="session")
