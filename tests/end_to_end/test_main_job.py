@@ -1,6 +1,7 @@
 """The main job on a real stack: a repository becomes a site, whatever dies on the way; what fails says why."""
 
 import asyncio
+import contextlib
 import os
 import signal
 from collections.abc import Awaitable, Callable
@@ -90,6 +91,13 @@ async def test_a_build_outlives_every_part_of_the_service(
 
         await eventually(restarted)
         await asyncio.sleep(1)  # lets it do some work before the next one goes
+
+    async def answers() -> bool:
+        with contextlib.suppress(httpx.TransportError):
+            return httpx.get(f"{local.said['apiUrl']}/readyz").is_success
+        return False
+
+    await eventually(answers)  # longer than a client would be patient, on a crowded machine
     done = await end_of(client, deployment)
     assert (done.status, done.error) == (Status.SUCCEEDED, None)
     lines = await all_logs(client, done)
