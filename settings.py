@@ -1,25 +1,44 @@
-"""What the environment says about the service (`HEADWAY_…`). Read by the entry points alone, handed down as values."""
+"""What the environment says about the service (`HEADWAY_…`). Read by the entry points alone, handed down as values.
 
+Rule: what cannot be meant ends the process at its start, by a line for each variable on standard error and exit code 2.
+No line holds a value that may be secret.
+"""
+
+import contextlib
 import json
 import re
+import sys
+from collections.abc import Iterable, Iterator
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NoReturn
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationInfo, field_validator
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from domain.errors import DeploymentError
 from domain.oidc import ACCEPTED, TrustedIssuer, check_together
+from store.seal import Sealer
 
 Role = Literal["workflows", "builds"]
+PREFIX = "HEADWAY_"
+_JSON = {"oidc_issuers": ACCEPTED, "build_environment": '{"NAME": "value"}'}
+"""What is accepted of settings that are JSON."""
+_EXIT_CODE = 2
+_MOST_SHOWN = 80
 
 
 class Settings(BaseSettings):
     """Defaults are those of the local stack where they are harmless, else there is none."""
 
-    model_config = SettingsConfigDict(env_prefix="HEADWAY_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
 
     database_url: SecretStr = Field(description="postgresql://user:password@host:port/database, PostgreSQL 15 or newer")
-    database_pool_size: int = 10
+    database_pool_size: int = Field(default=10, ge=1)
     temporal_address: str = "127.0.0.1:7233"
     temporal_namespace: str = "default"
     temporal_ui_url: str | None = Field(default=None, description="for the links of a deployment, and to show payloads")
@@ -59,7 +78,7 @@ class Settings(BaseSettings):
     oidc_issuers: Annotated[list[TrustedIssuer], NoDecode] = Field(
         default_factory=list, description="whose OpenID Connect tokens are accepted, and what their claims allow; JSON"
     )
-    build_environment: dict[str, str] = Field(
+    build_environment: Annotated[dict[str, str], NoDecode] = Field(
         default_factory=dict,
         description="variables of every build, as JSON; for example the address of a package mirror",
     )
@@ -78,17 +97,47 @@ class Settings(BaseSettings):
     @field_validator("worker_roles", mode="before")
     @classmethod
     def _split(cls, roles: object) -> object:
-        return frozenset(role.strip() for role in roles.split(",")) if isinstance(roles, str) else roles
+        return [role.strip() for role in roles.split(",")] if isinstance(roles, str) else roles
 
-    @field_validator("oidc_issuers", mode="before")
+    @field_validator(*_JSON, mode="before")
     @classmethod
-    def _parsed(cls, issuers: object) -> object:
-        if not isinstance(issuers, str):
-            return issuers
+    def _parsed(cls, said: object, field: ValidationInfo) -> object:
+        if not isinstance(said, str):
+            return said
+        accepted = _JSON[field.field_name or ""]
         try:
-            return json.loads(issuers or "[]")
+            return json.loads(said or ("[]" if accepted.startswith("[") else "{}"))
         except ValueError as error:
-            raise ValueError(f"is no JSON ({error}); accepted: {ACCEPTED}") from None
+            raise ValueError(f"is no JSON ({error}); accepted: {accepted}") from None
+
+    @field_validator("database_url")
+    @classmethod
+    def _of_a_database(cls, url: SecretStr) -> SecretStr:
+        try:
+            conninfo_to_dict(url.get_secret_value())
+        except psycopg.ProgrammingError:  # its text repeats the address, and with it the password
+            raise ValueError("cannot be read; expected postgresql://user:password@host:port/database") from None
+        return url
+
+    @field_validator("secret_keys")
+    @classmethod
+    def _that_seal(cls, keys: SecretStr) -> SecretStr:
+        Sealer(keys.get_secret_value())
+        return keys
+
+    @field_validator("worker_metrics_address")
+    @classmethod
+    def _of_a_page(cls, address: str | None) -> str | None:
+        if address and not _is_ip_and_port(address):
+            raise ValueError("expected IP:port, such as 127.0.0.1:9464 or 0.0.0.0:9464")
+        return address or None
+
+    @field_validator("vercel_api_url", "netlify_api_url", "github_api_url", "edge_url", "public_url", "temporal_ui_url")
+    @classmethod
+    def _of_the_web(cls, url: str | None) -> str | None:
+        if url and not re.fullmatch(r"https?://[^\s/]+(/\S*)?", url):
+            raise ValueError("expected http://host or https://host, with a port and a path where there are any")
+        return url
 
     @field_validator("oidc_issuers")
     @classmethod
@@ -116,3 +165,52 @@ class Settings(BaseSettings):
             "access_key": self.log_archive_access_key,
             "secret_key": None if secret is None else secret.get_secret_value(),
         }
+
+
+def _is_ip_and_port(address: str) -> bool:
+    try:
+        parts = urlsplit(f"//{address}")
+        return bool(ip_address(parts.hostname or "") and parts.port)
+    except ValueError:
+        return False
+
+
+def read() -> Settings:
+    """What the environment says. Ends the process where that cannot be meant."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        _refuse(_line(one) for one in error.errors(include_url=False, include_context=False))
+
+
+@contextlib.contextmanager
+def blamed(name: str) -> Iterator[None]:
+    """What a process finds out about a setting only when it works with it ends the process likewise."""
+    try:
+        yield
+    except (OSError, DeploymentError) as error:
+        why = error.message if isinstance(error, DeploymentError) else error
+        _refuse([f"{PREFIX}{name.upper()}: {why}"])
+
+
+def _refuse(lines: Iterable[str]) -> NoReturn:
+    sys.stderr.write("".join(f"{line}\n" for line in lines))
+    raise SystemExit(_EXIT_CODE)
+
+
+def _line(error: ErrorDetails) -> str:
+    name, *inside = error["loc"]
+    field = Settings.model_fields[str(name)]
+    where = "".join(f" at {'.'.join(map(str, inside))}:" for _ in inside[:1])
+    why = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "missing" and not inside:
+        why = f"is missing; expected {field.description}"
+    return f"{PREFIX}{str(name).upper()}:{where} {_shown(str(name), error)}{why}"
+
+
+def _shown(name: str, error: ErrorDetails) -> str:
+    """The value that was refused, where it cannot hold a secret: a simple one, and no address with a password."""
+    said = error["input"]
+    secret = name in _JSON or "SecretStr" in str(Settings.model_fields[name].annotation)
+    simple = not secret and isinstance(said, str) and len(said) <= _MOST_SHOWN and "@" not in said
+    return f"{said!r} is refused: " if simple else ""

@@ -42,7 +42,7 @@ from providers.netlify.built_here import BuiltHere
 from providers.netlify.provider import Netlify
 from providers.vercel.provider import Vercel
 from providers.wake import Watch
-from settings import Settings
+from settings import Settings, blamed, read
 from store.archive import LogArchive
 from store.database import Database, migrate_patiently
 from store.deployments import DeploymentStore
@@ -176,7 +176,8 @@ def hosted_providers(settings: Settings, watch: Watch, internal: Internal) -> li
     They share what is known of each account's limits and troubles.
     """
     options = Options(allow_private_addresses=settings.allow_private_addresses)
-    app = App(settings.github_app_id, _text(settings.github_app_key) or "") if settings.github_app_id else None
+    with blamed("github_app_key"):
+        app = App(settings.github_app_id, _text(settings.github_app_key) or "") if settings.github_app_id else None
     netlify = Netlify(
         _text(settings.netlify_token), settings.netlify_api_url, options, releases=internal.release_of, watch=watch
     )
@@ -260,7 +261,8 @@ async def _workers(
         await parts.enter_async_context(_running(_forget_webhooks(WebhookStore(database, sealer))))
         await parts.enter_async_context(_running(_reseal(SecretKeyStore(database, sealer))))
     if "builds" in settings.worker_roles:
-        task_queue = own_queue(settings.data_dir)
+        with blamed("data_dir"):
+            task_queue = own_queue(settings.data_dir)
         internal = internal_provider(settings, task_queue)
         listener = await parts.enter_async_context(Listener(settings.database_url.get_secret_value()))
         hosted = hosted_providers(settings, lambda deployment_id: listener.watch(WAKE.format(deployment_id)), internal)
@@ -347,7 +349,7 @@ async def _connect_patiently(settings: Settings, sealer: Sealer) -> Client:
 
 
 def main() -> None:
-    settings = Settings()
+    settings = read()
     own_log.configure(settings.log_level)
     asyncio.run(run(settings))
 

@@ -34,7 +34,7 @@ from api.services import ProviderEntry, Services
 from providers import registry
 from providers.oidc import Issuers
 from providers.webhooks import senders
-from settings import Settings
+from settings import Settings, read
 from store.archive import LogArchive
 from store.audit_reader import AuditReader
 from store.checkups import CheckupStore
@@ -93,7 +93,7 @@ Deployments that survive whatever is killed: accepted is never lost, one intent 
 
 def from_environment() -> FastAPI:
     """For `uvicorn api.app:from_environment --factory`."""
-    settings = Settings()
+    settings = read()
     own_log.configure(settings.log_level)
     return create_app(settings)
 

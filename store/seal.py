@@ -8,7 +8,6 @@ Rule: the first key of the ring seals, every key opens.
 """
 
 import base64
-import binascii
 import secrets
 from collections import OrderedDict
 from typing import Protocol
@@ -106,8 +105,8 @@ def _parse(entry: str) -> tuple[str, AESGCM]:
     name, _, text = entry.strip().partition(":")
     try:
         key = base64.b64decode(text, validate=True)
-    except binascii.Error:
+    except ValueError:
         key = b""
     if not name or len(name.encode()) > 64 or len(key) != 32:
-        raise ValueError("HEADWAY_SECRET_KEYS: expected id:base64 of 32 bytes, comma-separated")
+        raise ValueError("expected id:base64 of 32 bytes, comma-separated")
     return name, AESGCM(key)
