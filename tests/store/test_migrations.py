@@ -52,6 +52,11 @@ async def test_migrating_at_once_and_again_changes_nothing(database_url: str) ->
     assert await asyncio.gather(*(migrate(database_url) for _ in range(3))) == [[], [], []]
 
 
+def test_each_migration_has_a_number_of_its_own() -> None:
+    names = sorted(file.name for file in resources.files("store").joinpath("migrations").iterdir())
+    assert len({name[:4] for name in names if name.endswith(".sql")}) == len(names)
+
+
 FIRST, EMPTY, SILENT = (f"{number}0000000-0000-0000-0000-000000000000" for number in (1, 2, 3))
 OLD_ROWS = rf"""
 insert into projects (id, name, provider) values ('shop', 'shop', 'internal');
