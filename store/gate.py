@@ -81,6 +81,10 @@ class GateStore:
                     ErrorCode.CONFLICT,
                     f"a deployment that is {row['status']} and waits for no approval has none to get",
                 )
+            if row["cancel_requested_at"] is not None:  # else it would take the lane from whoever is there instead
+                newer = row["superseded_by"]
+                why = f"superseded by deployment {newer}" if newer else "being canceled"
+                raise DeploymentError(ErrorCode.CONFLICT, f"this deployment is {why}: there is nothing to approve")
             environment = await environment_row(connection, str(row["environment_id"]))
             protection = Protection.model_validate(environment["protection"])
             _check_approver(row, protection, subject)

@@ -22,10 +22,12 @@ from store import audit
 from store.database import Connection, Database, Row, execute
 from store.deployments import DeploymentStore
 from store.previews import branch_is_gone
+from store.seal import CannotOpen
 
 GRACE = timedelta(seconds=5)
 """How long a push is held when another one, between it and those that are known, may still be on its way."""
 _AGAIN_SECONDS = 2
+_KEY_AGAIN_SECONDS = 60
 _REMEMBERED = 50
 """Pushes of a branch that are put in order."""
 
@@ -73,6 +75,10 @@ class PushStore:
             if error.code is ErrorCode.UNAVAILABLE:
                 raise
             await _put_off(connection, push, error)
+            return None
+        except CannotOpen as error:  # a key is missing: the pushes of other projects do not wait for that
+            away = DeploymentError(ErrorCode.UNAVAILABLE, str(error), retry_after_seconds=_KEY_AGAIN_SECONDS)
+            await _put_off(connection, push, away)
             return None
         await _change(connection, [push], state="applied", reason=None, deployment_id=UUID(deployment.id))
         return deployment

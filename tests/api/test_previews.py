@@ -9,6 +9,7 @@ import pytest
 from store.database import Database
 from store.environments import EnvironmentStore
 from store.pushes import PushStore
+from store.seal import Sealer
 from tests.api.conftest import Api
 from tests.api.test_webhooks import RULES, SHOP, api, deployments, pushes, send, state_of, webhooks
 from tests.providers.signing import ZEROS, commit, github_push, gitlab_push
@@ -150,3 +151,19 @@ async def test_previews_are_shown_changed_and_turned_off(api: Api, shop: str) ->
     ]
     for wrong in wrongs:
         assert (await api("PATCH", "/v1/projects/shop", {"previews": wrong})).status_code == 422
+
+
+async def test_a_push_whose_secrets_open_with_no_key_waits_and_says_so(
+    api: Api, shop: str, pushes: PushStore, database: Database
+) -> None:
+    lost = Sealer("lost:" + "B" * 43 + "=").seal(b"{}", "environment")
+    await database.fetch_all("update environments set secrets = %(lost)s returning id", {"lost": lost})
+    assert await state_of(api, "github", github_push(ZEROS, commit(1)), to="github/shop") == "pending"
+    [push] = await database.fetch_all("update pushes set next_at = now() returning id")
+
+    async def says_so() -> bool:
+        await pushes.trigger_due()
+        row = await database.fetch_one("select reason from pushes where id = %(id)s", push)
+        return "HEADWAY_SECRET_KEYS" in str(row and row["reason"])
+
+    await eventually(says_so)

@@ -143,6 +143,7 @@ async def test_what_is_older_than_what_was_deployed_no_longer_goes_out(guarded: 
     newer = await guarded.trigger()
     await guarded.approve(newer, "bob")
     await guarded.finish(newer)
+    assert await refused(guarded.approve(older, "bob")) == ErrorCode.CONFLICT
     look = await guarded.gate.look(older.id)
     assert look.ending is not None
     assert look.ending.failure is not None
