@@ -2,6 +2,12 @@
 
 import asyncio
 import contextlib
+import itertools
+from collections.abc import Awaitable, Callable
+from typing import Literal
+
+Watch = Callable[[int, Literal["there", "back"], bytes], Awaitable[bool]]
+"""Whether what comes by, on the connection of that number, may pass. Where not, the connection is cut."""
 
 
 class Door:
@@ -12,6 +18,8 @@ class Door:
         self.port = 0
         self.flows = asyncio.Event()
         self.flows.set()
+        self.watch: Watch | None = None
+        self._numbers = itertools.count()
         self._beyond = beyond
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
@@ -38,14 +46,18 @@ class Door:
             writer.transport.abort()
         else:
             self._writers.add(back)
-            await asyncio.gather(_pump(reader, back), _pump(there, writer))
+            number = next(self._numbers)
+            await asyncio.gather(self._pump(number, "there", reader, back), self._pump(number, "back", there, writer))
             self._writers.discard(back)
         self._writers.discard(writer)
 
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError):
-        while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()
-    writer.close()
+    async def _pump(
+        self, number: int, way: Literal["there", "back"], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65536):
+                if self.watch is not None and not await self.watch(number, way, data):
+                    break
+                writer.write(data)
+                await writer.drain()
+        writer.close()

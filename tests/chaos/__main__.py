@@ -2,8 +2,8 @@
 
     python -m tests.chaos --cells worker:building,api:created --kind kill --rounds 2 --deployments 10 --seed 7
 
-Without `--cells`, all parts at all statuses. One fault hits deployments of all statuses of its part at once. The exit
-code is 1 when anything was not as it has to be.
+Without `--cells`, all parts at all statuses. One fault hits deployments of all statuses of its part at once. With
+`--scenario`, that one instead. The exit code is 1 when anything was not as it has to be.
 """
 
 import argparse
@@ -11,16 +11,29 @@ import os
 import random
 import sys
 import tempfile
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import uvloop
 
 from tests.chaos import report
-from tests.chaos.round import GROUPS, PARTS, SUPERVISED, Round, world
+from tests.chaos.round import GROUPS, PARTS, SUPERVISED, Round, World, world
+from tests.chaos.scenarios import Told, Wish, api_answers, history, postgres_away, temporal_away, terminate
+from tests.chaos.soak import soak
 from tests.chaos.target import CUTS, KINDS, Kind, target
 
 AWAY_SECONDS = 18.0
 """More than a heartbeat time-out, so that what is stopped is given up by others, and comes back all the same."""
+
+SCENARIOS: dict[str, tuple[Callable[[World, Wish], Awaitable[Told]], int]] = {
+    "api-answers": (api_answers, 100),
+    "temporal-away": (temporal_away, 50),
+    "postgres-away": (postgres_away, 50),
+    "terminate": (terminate, 20),
+    "history": (history, 20_000),
+    "soak": (soak, 0),
+}
+"""With what `--deployments` is as a rule; of `history`, it is the signals."""
 
 
 def arguments() -> argparse.Namespace:
@@ -28,7 +41,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--cells", default="", help="PART:STATUS,… ; PART alone is all of its statuses")
     parser.add_argument("--kind", action="append", choices=KINDS, help="several may be given; default: all")
     parser.add_argument("--rounds", type=int, default=2, help="faults of each kind at each part")
-    parser.add_argument("--deployments", type=int, default=10, help="at each status in each round")
+    parser.add_argument("--deployments", type=int, help="at each status in each round (10), or of the scenario")
+    parser.add_argument("--scenario", choices=SCENARIOS)
+    parser.add_argument("--seconds", type=float, default=120.0, help="of a scenario's absence")
+    parser.add_argument("--minutes", type=float, default=10.0, help="of the soak")
     parser.add_argument("--away-seconds", type=float, default=AWAY_SECONDS, help="how long a stop or a cut lasts")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     parser.add_argument("--report", type=Path, help="the document whose figures are replaced")
@@ -54,7 +70,7 @@ def rounds(asked: argparse.Namespace) -> list[Round]:
                 at = fitting(part, kind, groups)
                 if at:
                     chance = random.Random(f"{asked.seed} {part} {kind} {number}")
-                    planned.append(Round(part, kind, at, asked.deployments, asked.away_seconds, chance))
+                    planned.append(Round(part, kind, at, asked.deployments or 10, asked.away_seconds, chance))
     return planned
 
 
@@ -67,14 +83,25 @@ def fitting(part: str, kind: Kind, groups: tuple[str, ...]) -> tuple[str, ...]:
     return groups if possible[kind] else ()
 
 
-async def run(planned: list[Round], directory: Path, asked: argparse.Namespace) -> None:
+async def run(asked: argparse.Namespace, directory: Path) -> bool:
+    """Whether all was as it has to be."""
     async with target(directory) as stack, world(stack, directory) as around:
-        for one in planned:
-            await one.run(around)
-            tell(one)
+        if asked.scenario:
+            run_one, number = SCENARIOS[asked.scenario]
+            wish = Wish(asked.deployments or number, asked.seconds, asked.minutes, random.Random(asked.seed))
+            told = await run_one(around, wish)
+            text, problems = report.scenario(told), told.problems
+            print(text)
+        else:
+            planned = rounds(asked)
+            for one in planned:
+                await one.run(around)
+                tell(one)
+            text, problems = report.matrix(planned), [problem for one in planned for problem in one.problems]
         if asked.report:
-            text = f"{await report.circumstances(stack, asked.seed)}\n\n{report.matrix(planned)}"
-            report.write(asked.report, "matrix", text)
+            text = f"{await report.circumstances(stack, asked.seed)}\n\n{text}"
+            report.write(asked.report, asked.scenario or "matrix", text)
+    return not problems
 
 
 def tell(one: Round) -> None:
@@ -91,12 +118,11 @@ def tell(one: Round) -> None:
 
 def main() -> None:
     asked = arguments()
-    planned = rounds(asked)
-    print(f"seed {asked.seed}; {len(planned)} faults", flush=True)
+    print(f"seed {asked.seed}; " + (asked.scenario or f"{len(rounds(asked))} faults"), flush=True)
     with tempfile.TemporaryDirectory(prefix="headway-chaos-") as directory:
         Path(directory).chmod(0o755)
-        uvloop.run(run(planned, Path(directory), asked))
-    sys.exit(any(one.problems for one in planned))
+        well = uvloop.run(run(asked, Path(directory)))
+    sys.exit(0 if well else 1)
 
 
 if __name__ == "__main__":

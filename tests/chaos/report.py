@@ -16,6 +16,7 @@ from pathlib import Path
 
 from stack import executable
 from tests.chaos.round import GROUPS, PARTS, Round
+from tests.chaos.scenarios import Told
 from tests.chaos.target import KINDS, Target
 from tests.drawings import ROOT, table
 
@@ -71,6 +72,11 @@ def matrix(rounds: Iterable[Round]) -> str:
         if found:
             parts += ["", f"### {_WORDS[kind].format(seconds=found[0].away_seconds)}", "", _table(found)]
     return "\n".join(parts)
+
+
+def scenario(told: Told) -> str:
+    wrong = "**Not as it has to be:**" if told.problems else "**All was as it has to be.**"
+    return "\n".join([table(("what", "figure"), *told.figures), "", wrong, *(f"- {line}" for line in told.problems)])
 
 
 def _table(rounds: list[Round]) -> str:

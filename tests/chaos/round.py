@@ -95,10 +95,9 @@ class Round:
             publishing = held.enter_context(contextlib.ExitStack())
             if "deploying" in self.groups:
                 publishing.enter_context(PublishHold(world.target.data_dir).held())
-            world.late_git.flows.clear()
             held.callback(world.late_git.flows.set)
             held.callback(lambda: signal_all([world.target.pid("worker")], signal.SIGCONT))
-            await self._bring_to_their_places(world)
+            await self.hold(world)
             await self._look_where_they_are(world)
             struck = time.monotonic()
             back = await self._strike(world, publishing)
@@ -118,7 +117,9 @@ class Round:
 
     # --- before ---
 
-    async def _bring_to_their_places(self, world: World) -> None:
+    async def hold(self, world: World) -> None:
+        """Brings all to their statuses."""
+        world.late_git.flows.clear()
         for name in self.groups:
             if name != "created":
                 self.intents[name] = await _PLACES[name](self, world)
@@ -169,6 +170,7 @@ class Round:
             self._let_go(world, early)
             if publish_early:
                 publishing.close()
+                world.late_git.flows.set()
 
         during = asyncio.create_task(self._during(world))
         await _FAULTS[self.kind](self, world, let_go_some)

@@ -51,7 +51,7 @@ class Intent:
     project: str
     provider: str
     hold: Status | None = None
-    expected: Status = Status.SUCCEEDED
+    expected: Status | None = Status.SUCCEEDED
     code: ErrorCode | None = None
     ends_with: int = 0
     group: Status | None = None
@@ -60,6 +60,8 @@ class Intent:
     """The status in which the fault found it."""
     token: str = field(default_factory=lambda: uuid4().hex)
     id: str = ""
+    watched: bool = False
+    log_watched: bool = False
     changes: list[Seen] = field(default_factory=list)
     lines: list[tuple[int, str]] = field(default_factory=list)
 
@@ -150,8 +152,8 @@ class Clients:
 
     # --- what is seen ---
 
-    def watch(self, intent: Intent, *, log: bool = True) -> None:
-        """Its changes, and its log, from now to its end; a cut is mended where it happened."""
+    def watch(self, intent: Intent, *, log: bool = True) -> list[asyncio.Task[None]]:
+        """Its changes, and its log, from now to its end; a cut is mended where it happened. The streams end then."""
 
         def changed(cursor: str, document: str) -> None:
             now = Deployment.model_validate_json(document)
@@ -160,10 +162,12 @@ class Clients:
         def said(cursor: str, document: str) -> None:
             intent.lines.append((int(cursor), json.loads(document)["message"]))
 
-        own = f"/v1/deployments/{intent.id}"
-        self._watching.append(asyncio.create_task(self._follow(f"{own}/events", changed)))
+        own, intent.watched, intent.log_watched = f"/v1/deployments/{intent.id}", True, log
+        streams = [asyncio.create_task(self._follow(f"{own}/events", changed))]
         if log:
-            self._watching.append(asyncio.create_task(self._follow(f"{own}/logs/stream", said)))
+            streams.append(asyncio.create_task(self._follow(f"{own}/logs/stream", said)))
+        self._watching += streams
+        return streams
 
     async def _follow(self, path: str, take: Callable[[str, str], None]) -> None:
         cursor: str | None = None
