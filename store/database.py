@@ -63,6 +63,8 @@ class Database:
             min_size=1,
             max_size=pool_size,
             timeout=queue_seconds,
+            # Then whoever asks next makes it try at once. Else it pauses for as long again as it has failed.
+            reconnect_timeout=queue_seconds,
             open=False,
             connection_class=psycopg.AsyncConnection[DictRow],
             kwargs={

@@ -70,3 +70,19 @@ async def test_who_stops_in_the_middle_of_a_transaction_keeps_nobody_waiting_for
             await stop()
         assert woken.value.code == ErrorCode.UNAVAILABLE
         assert await others.fetch_one("select id from things") == {"id": 3}
+
+
+async def test_one_that_is_long_away_is_tried_as_often_as_in_the_beginning() -> None:
+    """So that its return is noticed at once, however long it was away."""
+    tries = 0
+
+    async def refuse(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal tries
+        tries += 1
+        writer.transport.abort()
+
+    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    url = f"postgresql://nobody@127.0.0.1:{server.sockets[0].getsockname()[1]}/none"
+    async with server, asyncio.timeout(30), Database(url, queue_seconds=0.5) as database:
+        while tries < 16:  # one that paused for longer and longer would come to them after half a minute
+            await _refused(database, "select 1")
