@@ -64,6 +64,25 @@ class World:
     late_git: Door
     """The way to the git server by which those come that are held in `initializing`."""
 
+    async def intents(
+        self,
+        number: int,
+        here: Callable[[int], bool] = lambda _: False,
+        *,
+        repository: str | None = None,
+        approved: bool = False,
+        hold: Status | None = None,
+    ) -> list[Intent]:
+        """Built `here`, else at the deploy server. Each in a project of its own: in one, who is published ends the older."""
+
+        async def one(number: int) -> Intent:
+            where, provider = self.provider.url, "custom"
+            if here(number):
+                where, provider = repository or self.repository, "internal"
+            return Intent(await self.clients.project(provider, where, approved=approved), provider, hold=hold)
+
+        return [await one(number) for number in range(number)]
+
 
 @dataclass
 class Round:
@@ -133,15 +152,14 @@ class Round:
 
         with contextlib.suppress(AssertionError):  # `hit` says how many were
             await eventually(are_there, STEADY_SECONDS)
-        project = await world.clients.project("custom", world.provider.url)
-        fresh = [Intent(project, "custom") for _ in range(DURING)]
+        fresh = await world.intents(DURING)
         if "created" in self.groups:
             await self._create_some(world)
         self.intents["during"] = fresh
 
     async def _create_some(self, world: World) -> None:
         """One that is created stays so while the worker does nothing; Temporal has heard of every other one."""
-        self.intents["created"] = intents = await self._anywhere(world)
+        self.intents["created"] = intents = await world.intents(self.number, self._here)
         signal_all([world.target.pid("worker")], signal.SIGSTOP)
         await world.clients.trigger_all(intents[::2])
         world.target.doors["api-temporal"].shut()
@@ -212,15 +230,11 @@ class Round:
 
     # --- places ---
 
-    def _project(self, number: int, internal: str, custom: str) -> tuple[str, str]:
-        """Which project, and which provider's."""
-        here = self.part in OF_BUILDS_HERE or number % 2 == 0
-        return (internal, "internal") if here else (custom, "custom")
+    def _here(self, number: int) -> bool:
+        return self.part in OF_BUILDS_HERE or number % 2 == 0
 
-    async def _held_in(self, world: World, status: Status, repository: str) -> list[Intent]:
-        internal = await world.clients.project("internal", repository)
-        custom = await world.clients.project("custom", world.provider.url)
-        intents = [Intent(*self._project(n, internal, custom), hold=status) for n in range(self.number)]
+    async def _held_in(self, world: World, status: Status, repository: str | None = None) -> list[Intent]:
+        intents = await world.intents(self.number, self._here, repository=repository, hold=status)
         if self.part == "supervisor" and self.kind == "kill":
             for one in intents:
                 one.expected, one.code = Status.FAILED, ErrorCode.BUILD_FAILED
@@ -236,27 +250,22 @@ class Round:
         return await self._held_in(world, Status.INITIALIZING, f"http://127.0.0.1:{world.late_git.port}/smart/site")
 
     async def building(self, world: World) -> list[Intent]:
-        return await self._held_in(world, Status.BUILDING, world.repository)
+        return await self._held_in(world, Status.BUILDING)
 
     async def deploying(self, world: World) -> list[Intent]:
-        return await self._held_in(world, Status.DEPLOYING, world.repository)
+        return await self._held_in(world, Status.DEPLOYING)
 
     async def approval(self, world: World) -> list[Intent]:
-        intents = await self._anywhere(world, approved=True)
+        intents = await world.intents(self.number, self._here, approved=True)
         await world.clients.trigger_all(intents)
         return intents
-
-    async def _anywhere(self, world: World, *, approved: bool = False) -> list[Intent]:
-        internal = await world.clients.project("internal", world.repository, approved=approved)
-        custom = await world.clients.project("custom", world.provider.url, approved=approved)
-        return [Intent(*self._project(n, internal, custom)) for n in range(self.number)]
 
     async def lane(self, world: World) -> list[Intent]:
         """Lines of LANE_LENGTH, each behind one that is held in `building`."""
         waiting: list[Intent] = []
         ahead: list[Intent] = []
         while len(waiting) < self.number:
-            here = self.part in OF_BUILDS_HERE or len(ahead) % 2 == 0
+            here = self._here(len(ahead))
             where = world.repository if here else world.provider.url
             provider = "internal" if here else "custom"
             project = await world.clients.project(provider, where, concurrency="queue")

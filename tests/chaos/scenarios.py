@@ -81,9 +81,7 @@ async def api_answers(world: World, wish: Wish) -> Told:
         intents: list[Intent] = []
         kills = 0
         while len(intents) < wish.number:
-            batch = [
-                Intent(await world.clients.project("custom", world.provider.url), "custom") for _ in range(AT_ONCE)
-            ]
+            batch = await world.intents(AT_ONCE)
             written = await _kill_at_commit(world, batch, "there" if way == "there" else "back")
             expected = 0 if when == "before" else len(batch)
             if written != {expected}:
@@ -154,13 +152,8 @@ async def postgres_away(world: World, wish: Wish) -> Told:
 async def _away(world: World, wish: Wish, part: str) -> Told:
     """A part cannot be reached for long, under so many that are built and so many that are asked for meanwhile."""
     clients = world.clients
-    here = await clients.project("internal", world.repository)
-    there = await clients.project("custom", world.provider.url)
-    running = [
-        Intent(here if number % 5 == 0 else there, "internal" if number % 5 == 0 else "custom", hold=Status.BUILDING)
-        for number in range(wish.number)
-    ]
-    asked = [Intent(there, "custom") for _ in range(wish.number)]
+    running = await world.intents(wish.number, lambda number: number % 5 == 0, hold=Status.BUILDING)
+    asked = await world.intents(wish.number)
     await clients.trigger_all(running)
     for one in running:
         clients.watch(one)
@@ -232,7 +225,7 @@ async def terminate(world: World, wish: Wish) -> Told:
 
 async def history(world: World, wish: Wish) -> Told:
     """One that waits for approval is told so often to look again."""
-    waiting = Intent(await world.clients.project("custom", world.provider.url, approved=True), "custom")
+    [waiting] = await world.intents(1, approved=True)
     await world.clients.trigger(waiting)
     world.clients.watch(waiting)
     await _reach(world, [waiting], {Status.QUEUED})
