@@ -54,7 +54,7 @@ class Door:
     async def _pump(
         self, number: int, way: Literal["there", "back"], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, RuntimeError):  # uvloop says by the latter that the other end has closed
             while data := await reader.read(65536):
                 if self.watch is not None and not await self.watch(number, way, data):
                     break

@@ -73,7 +73,7 @@ class World:
         approved: bool = False,
         hold: Status | None = None,
     ) -> list[Intent]:
-        """Built `here`, else at the deploy server. Each in a project of its own: in one, who is published ends the older."""
+        """Built `here`, or at the deploy server. Each has a project to itself: in one, a newer one ends the older."""
 
         async def one(number: int) -> Intent:
             where, provider = self.provider.url, "custom"
