@@ -68,6 +68,10 @@ class Settings(BaseSettings):
     vercel_webhook_secret: SecretStr | None = None
 
     worker_roles: Annotated[frozenset[Role], NoDecode] = frozenset(("workflows", "builds"))
+    worker_versioning: Literal["off", "pinned"] = Field(
+        default="off", description="whether a deployment stays with the version of the worker that it began under"
+    )
+    build_id: str | None = Field(default=None, max_length=255, description="names it; else the package's version does")
     worker_metrics_address: str | None = Field(default=None, description="host:port of the worker's Prometheus page")
     edge_admin_url: str = "http://127.0.0.1:2019"
     edge_url: str = Field(default="http://localhost:8081", description="where published sites are reached")

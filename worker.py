@@ -19,7 +19,7 @@ import structlog
 from pydantic import SecretStr
 from temporalio.client import Client
 from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
-from temporalio.worker import Worker
+from temporalio.worker import Worker, WorkerDeploymentConfig
 
 from activities.builds import BuildActivities
 from activities.environments import EnvironmentActivities
@@ -79,7 +79,9 @@ from workflows.plan import BUILD_QUEUE, TASK_QUEUE
 from workflows.repair import RepairWorkflow
 from workflows.schedules import Scheduling, keep_scheduled
 from workflows.take_down import TakeDownWorkflow
+from workflows.versions import keep_version, pinned_to
 
+PACKAGE_VERSION = version("headway")
 THROTTLE = timedelta(seconds=1)
 """The longest that a heartbeat, and with it a cancel, waits to be sent."""
 STICKY = timedelta(seconds=3)
@@ -103,11 +105,14 @@ def record_worker(
     logs: LogActivities,
     environments: EnvironmentActivities,
     reconciling: ReconcileActivities,
+    *,
+    version: WorkerDeploymentConfig | None = None,
 ) -> Worker:
-    """Decides and keeps the records."""
+    """Decides and keeps the records. With a version it is given what began under that alone."""
     return _worker(
         client,
         TASK_QUEUE,
+        version=version,
         workflows=[
             *(DeploymentWorkflow, RepairWorkflow, ReconcileWorkflow),
             *(CleanUpWorkflow, KeepLogsWorkflow, TakeDownWorkflow),
@@ -144,13 +149,21 @@ def build_workers(
     ]
 
 
-def _worker(client: Client, task_queue: str, *, workflows: list[type] | None = None, activities: list[Any]) -> Worker:
+def _worker(
+    client: Client,
+    task_queue: str,
+    *,
+    workflows: list[type] | None = None,
+    activities: list[Any],
+    version: WorkerDeploymentConfig | None = None,
+) -> Worker:
     return Worker(
         client,
         task_queue=task_queue,
         workflows=workflows or [],
         activities=activities,
-        build_id=version("headway"),  # else the SDK hashes all code that is loaded, for seconds
+        build_id=None if version else PACKAGE_VERSION,  # else the SDK hashes all code that is loaded, for seconds
+        deployment_config=version,
         max_concurrent_activities=MAX_BUILDS_FOLLOWED,
         max_heartbeat_throttle_interval=THROTTLE,
         default_heartbeat_throttle_interval=THROTTLE,
@@ -256,7 +269,10 @@ async def _workers(
         records = RecordActivities(progress, GateStore(database), logs, dispatcher.wake)
         reconciling = ReconcileActivities(reconciliation, Oversight(client, control))
         house = (LogActivities(upkeep), EnvironmentActivities(environments, {}), reconciling)
-        workers.append(record_worker(client, records, *house))
+        pinned = settings.worker_versioning == "pinned"
+        build_id = (settings.build_id or PACKAGE_VERSION) if pinned else None
+        workers.append(record_worker(client, records, *house, version=pinned_to(build_id) if build_id else None))
+        await parts.enter_async_context(_running(keep_version(client, build_id)))
         schedules |= {KEEP_LOGS: schedule_log_upkeep, RECONCILE: schedule_reconciliation}
         await parts.enter_async_context(_running(_forget_webhooks(WebhookStore(database, sealer))))
         await parts.enter_async_context(_running(_reseal(SecretKeyStore(database, sealer))))

@@ -26,6 +26,8 @@ TEMPORAL_FLAGS = [
     "history.timerProcessorMaxPollRPS=1000",
     'history.timerProcessorMaxTimeShift="10ms"',
     "limit.historyCount.suggestContinueAsNew=200",  # else 4,096
+    'matching.wv.VersionDrainageStatusVisibilityGracePeriod="1s"',  # else 3 min
+    'matching.wv.VersionDrainageStatusRefreshInterval="1s"',  # else 3 min
 ]
 SEARCH_ATTRIBUTES = ["HeadwayProject", "HeadwayEnvironment", "HeadwayProvider", "HeadwayStatus", "HeadwayTrigger"]
 

@@ -43,6 +43,7 @@ with workflow.unsafe.imports_passed_through():
 STATUS_OF_STAGE = {"failed": Status.FAILED, "canceled": Status.CANCELED, "timeout": Status.TIMEOUT}
 WAIT = workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED
 """A step that is canceled is waited for: it must not write after the deployment has ended."""
+NEWEST = workflow.ContinueAsNewVersioningBehavior.AUTO_UPGRADE
 _SLACK = timedelta(minutes=1)
 """What a step may take longer than the build or the deployment itself: these have their own, precise deadlines."""
 
@@ -123,9 +124,12 @@ class DeploymentWorkflow:
             pause = min(LOOK_AGAIN, timedelta(seconds=look.look_again_seconds or LOOK_AGAIN.total_seconds()))
             with contextlib.suppress(asyncio.TimeoutError):
                 await workflow.wait_condition(lambda: self._told, timeout=pause, timeout_summary="before its turn")
-            # Whoever waits for long, and is told much, begins a new history: the record has all that counts.
-            if workflow.info().is_continue_as_new_suggested() and workflow.patched("gate-anew"):
-                workflow.continue_as_new(self._plan)
+            # Whoever waits for long begins a new history where it is told much, or under the newest version of the
+            # workers where they have versions: the record has all that counts.
+            now = workflow.info()
+            told_much = now.is_continue_as_new_suggested() and workflow.patched("gate-anew")
+            if told_much or now.is_target_worker_deployment_version_changed():
+                workflow.continue_as_new(self._plan, initial_versioning_behavior=NEWEST)
 
     async def _pin_commit(self) -> None:
         """What people approve is one commit. Where it cannot be had they approve a ref, and the record shows it.

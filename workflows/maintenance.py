@@ -21,6 +21,7 @@ from temporalio.client import (
     ScheduleUpdate,
     ScheduleUpdateInput,
 )
+from temporalio.common import VersioningBehavior
 
 with workflow.unsafe.imports_passed_through():
     from activities.maintenance import LogActivities, MaintenanceActivities
@@ -37,10 +38,12 @@ RECONCILE = "reconcile"
 RECONCILE_AGAIN = timedelta(minutes=1)
 """When its step is over; as long as it goes on, nothing is started."""
 RECONCILE_FOR = timedelta(hours=1)
+_OF_NO_VERSION = workflow.defn(versioning_behavior=VersioningBehavior.AUTO_UPGRADE)
+"""Of one step each: any version may go on with it, and an old one is not needed for an hour's round."""
 _LIMIT = timedelta(minutes=30)
 
 
-@workflow.defn
+@_OF_NO_VERSION
 class CleanUpWorkflow:
     @workflow.run
     async def run(self, task_queue: str) -> None:
@@ -54,7 +57,7 @@ class CleanUpWorkflow:
         )
 
 
-@workflow.defn
+@_OF_NO_VERSION
 class KeepLogsWorkflow:
     @workflow.run
     async def run(self) -> LogSweep:
@@ -67,7 +70,7 @@ class KeepLogsWorkflow:
         )
 
 
-@workflow.defn
+@_OF_NO_VERSION
 class ReconcileWorkflow:
     @workflow.run
     async def run(self, step: Reconcile) -> Round:
