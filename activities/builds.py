@@ -16,7 +16,7 @@ from temporalio import activity
 
 from activities.failures import failing_plainly
 from activities.heartbeat import beating, carried_through
-from activities.pump import CHECK_STREAM, LogPump
+from activities.pump import ASIDE_STREAM, CHECK_STREAM, LogPump
 from activities.steps import BuildOutcome, BuildStep, RestoreBuild, StartBuild
 from domain.build import Build, BuildRequest
 from domain.descent import Descent
@@ -132,11 +132,16 @@ class BuildActivities:
     async def publish_build(self, step: BuildStep) -> None:
         """Makes what was built reachable, writes down where, and returns once it is as well as was asked for."""
         deployment_id = step.build.deployment_id
-        request = await self._to_publish(await self._request(step))
         await self._progress.reach(deployment_id, Status.DEPLOYING)
+        request = await self._request(step)
+        turn = await self._to_publish(request)
+        provider = self._provider(step.provider)
         async with self._waiting(deployment_id):
-            publication = await self._provider(step.provider).publish_build(request, step.build)
-        await self._announce(request, publication)
+            if turn is None:
+                publication = await provider.publish_aside(request, step.build)
+            else:
+                publication = await provider.publish_build(turn, step.build)
+        await self._announce(request, publication, live=turn is not None)
 
     @activity.defn
     @beating
@@ -163,6 +168,8 @@ class BuildActivities:
             return False
         await self._progress.reach(step.deployment_id, Status.INITIALIZING)
         request = await self._to_publish(await self._progress.build_request(step.deployment_id, timedelta()))
+        if request is None:
+            return True
         try:
             async with self._waiting(step.deployment_id):
                 publication = await provider.repoint(request, step.build)
@@ -181,14 +188,22 @@ class BuildActivities:
         """The figures of an ended build."""
         return await self._provider(step.provider).collect_report(await self._request(step), step.build)
 
-    async def _to_publish(self, request: BuildRequest) -> BuildRequest:
-        """With the number of this attempt, which comes after all that the environment has seen."""
+    async def _to_publish(self, request: BuildRequest) -> BuildRequest | None:
+        """With the number of this attempt, which comes after all that the environment has seen.
+
+        None when something newer is live, over which this one does not go out.
+        """
         number = await self._progress.begin_publication(request.deployment_id)
+        if number is None:
+            message = "something newer is live: this deployment stays at its own address"
+            said = LogLine(datetime.now(UTC), message, "publish", "deploy", level=LogLevel.WARN)
+            await self._pump(request).publish([said], ASIDE_STREAM)
+            return None
         check = functools.partial(self._progress.check_publication, request.deployment_id, number)
         return request.to_publish(number, check)
 
-    async def _announce(self, request: BuildRequest, publication: Publication) -> None:
-        """Writes down where the deployment is reached; from then on it counts as live, well or not."""
+    async def _announce(self, request: BuildRequest, publication: Publication, *, live: bool = True) -> None:
+        """Writes down where the deployment is reached; from then on one that is live counts as such, well or not."""
         await self._pump(request).publish(publication.lines)
         await self._progress.reach(
             request.deployment_id,
@@ -196,7 +211,7 @@ class BuildActivities:
             deployment_url=publication.deployment_url,
             preview_urls=publication.preview_urls,
         )
-        if request.configuration.health_check is not None:
+        if live and request.configuration.health_check is not None:
             await self._check(request, request.configuration.health_check, publication)
 
     async def _check(self, request: BuildRequest, wanted: HealthCheck, publication: Publication) -> None:

@@ -114,6 +114,11 @@ class Provider(ABC):
         is awaits `request.check_turn()` right before the call that publishes.
         """
 
+    async def publish_aside(self, request: BuildRequest, build: Build) -> Publication:
+        """Makes what was built reachable at an address of its own, where it has one: something newer is live."""
+        del request, build
+        return Publication()
+
     async def repoint(self, request: BuildRequest, build: Build) -> Publication:
         """Makes an earlier build live again, without building; returns once it has been seen. For `REPOINT`."""
         del request, build

@@ -17,7 +17,7 @@ from domain.deployment import Deployment, DeploymentMetadata, Repository
 from domain.descent import Descent
 from domain.ending import Ending
 from domain.errors import ErrorCode
-from domain.fence import ATTEMPT, Overtaken, refuse_overtaken
+from domain.fence import ATTEMPT, refuse_overtaken
 from domain.result import DeploymentResult, DeploymentSummary, DeploymentWarning
 from domain.states import TERMINAL, Status, moves
 from store import audit, data_keys, lanes, publications, rollbacks
@@ -123,19 +123,18 @@ class ProgressStore:
                 known = metadata.model_copy(update={"repository": repository}).model_dump(mode="json", by_alias=True)
                 await change(connection, row, metadata=known, commit_sha=repository.commit or row["commit_sha"])
 
-    async def begin_publication(self, deployment_id: str) -> int:
+    async def begin_publication(self, deployment_id: str) -> int | None:
         """The number under which this attempt publishes, higher than any before in its environment.
+
+        None when a newer deployment has been published: this one is not to take its place.
 
         Raises:
             DeploymentError: unavailable, while a newer deployment is being published.
-            Overtaken: when a newer one has been. This one was asked to end, then.
+            Overtaken: when this one has ended, or is to make way.
         """
         async with self._database.transaction() as connection:
             await lanes.lock(connection, deployment_id)
-            number = await publications.begin(connection, await _own_row(connection, deployment_id))
-        if number is None:
-            raise Overtaken(f"a newer deployment than {deployment_id} has been published")
-        return number
+            return await publications.begin(connection, await _own_row(connection, deployment_id))
 
     async def check_publication(self, deployment_id: str, number: int) -> None:
         """Raises Overtaken when this attempt is no longer the one that publishes."""
@@ -149,7 +148,7 @@ class ProgressStore:
             row = await _own_row(connection, deployment_id)
             if row["status"] in TERMINAL:
                 return deployment_of(row, None)
-            before, ending = row, _as_it_was(row, ending)
+            before, ending = row, _stood_aside(row, _as_it_was(row, ending))
             after = await rollbacks.aftermath(connection, row, ending)
             ending = _telling(ending, after)
             if after is not None and after.target is not None:
@@ -238,6 +237,15 @@ def _as_it_was(row: Row, ending: Ending) -> Ending:
         return ending
     message = f"superseded by deployment {row['superseded_by']}"
     return ending.model_copy(update={"failure": ending.failure.model_copy(update={"message": message})})
+
+
+def _stood_aside(row: Row, ending: Ending) -> Ending:
+    """The success of one that was overtaken says where it is not."""
+    if row["superseded_by"] is None or row["publication"] is not None or ending.status is not Status.SUCCEEDED:
+        return ending
+    message = f"deployment {row['superseded_by']}, which is newer, was live before it: this one is at its own address"
+    warnings = [*ending.report.warnings, DeploymentWarning(message=message, step="publish")]
+    return ending.model_copy(update={"report": ending.report.model_copy(update={"warnings": warnings})})
 
 
 def _telling(ending: Ending, after: rollbacks.Aftermath | None) -> Ending:

@@ -1,16 +1,18 @@
 """Publications of an environment, numbered in the order in which they may go out.
 
 Rules: a number is given under the environment's row lock, so that of two deployments one comes first. An older
-deployment does not go out over a newer one that has been published, and waits while one is under way, unless it was
-forced. Numbers follow the clock: a database that is restored from a backup goes on above those of then.
+deployment does not go out over a newer one that has been published: it stays at its own address. It waits while one is
+under way. Who was forced does neither. Numbers follow the clock: a database that is restored from a backup goes on
+above those of then.
 """
 
 from datetime import UTC, datetime
 
+from domain.audit import SYSTEM
 from domain.errors import DeploymentError, ErrorCode
 from domain.fence import Overtaken
 from domain.states import ACTIVE, TERMINAL, Status
-from store import lanes
+from store import audit
 from store.database import Connection, Row, execute
 from store.rows import change
 
@@ -18,19 +20,22 @@ _LOOK_AGAIN_SECONDS = 2
 
 
 async def begin(connection: Connection, row: Row) -> int | None:
-    """The number; None when the deployment is overtaken: it is asked to end now. Its rows are locked by the caller.
+    """The number; None for one that is to stay at its own address. Its rows are locked by the caller.
 
     Raises:
         DeploymentError: unavailable, while a newer deployment of the environment is being published.
-        Overtaken: when the deployment has ended.
+        Overtaken: when the deployment has ended, or is to make way for a newer one.
     """
     if row["status"] in TERMINAL:
         raise Overtaken(f"deployment {row['id']} has ended as {row['status']}")
+    if row["superseded_by"] is not None and row["cancel_requested_at"] is not None:
+        raise Overtaken(f"deployment {row['id']} makes way for {row['superseded_by']}")
     newer = [] if row["forced"] else await _newer(connection, row)
     published = next((one for one in newer if one["deployment_url"] or one["status"] == Status.SUCCEEDED), None)
     if published is not None or row["superseded_by"] is not None:
-        if row["superseded_by"] is None and published is not None:
-            await lanes.replace(connection, [row], published["id"], {row["lane"]})
+        if published is not None and row["superseded_by"] is None:
+            aside = await change(connection, row, superseded_by=published["id"], publication=None)
+            await audit.deployment(connection, SYSTEM, "supersede", row, aside, supersededBy=str(published["id"]))
         return None
     if newer:
         message = f"deployment {newer[0]['id']}, which is newer, is being published"

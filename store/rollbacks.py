@@ -15,7 +15,11 @@ from store.seal import Seals
 
 _OFFERED = 10
 _NOTHING_BEFORE = "nothing succeeded here before it that could be brought back"
-_PUBLISHED = "status = 'succeeded' and not coalesce((configuration->>'skipDeploy')::boolean, false)"
+_PUBLISHED = (
+    "status = 'succeeded' and not coalesce((configuration->>'skipDeploy')::boolean, false)"
+    " and (superseded_by is null or publication is not null)"
+)
+"""Who was overtaken has never been live."""
 
 
 async def find_target(connection: Connection, row: Row, wanted: str | None) -> Row:

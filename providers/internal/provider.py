@@ -138,6 +138,16 @@ class Internal(Provider):
         urls = [self.edge.url_of(site.host) for site in (production, preview)]
         return Publication(deployment_url=urls[0], preview_urls=urls[1:], reached_at=self.edge.public_url, lines=lines)
 
+    async def publish_aside(self, request: BuildRequest, build: Build) -> Publication:
+        del request
+        preview, _ = self._sites_of(build, publication=0)
+        async with self.sites.lock():
+            await self._restore()
+            await self._publish(preview)
+        url = self.edge.url_of(preview.host)
+        lines = [_publish_line(f"{url} serves {preview.deployment_id}")]
+        return Publication(deployment_url=url, preview_urls=[url], lines=lines)
+
     async def repoint(self, request: BuildRequest, build: Build) -> Publication:
         return await self.publish_build(request, build)
 

@@ -81,10 +81,12 @@ async def test_what_is_older_does_not_go_out_over_what_is_newer(
     assert newer.status is Status.SUCCEEDED
     (local.data_dir / "builds" / older.id / "workspace" / "go").touch()
     ended = await end_of(client, older)
-    assert (ended.status, ended.superseded_by) == (Status.CANCELED, newer.id)
-    assert ended.error is not None
-    assert ended.error.message == f"superseded by deployment {newer.id}"
+    assert (ended.status, ended.superseded_by) == (Status.SUCCEEDED, newer.id)
     assert ask(f"production.{project}.localhost").text == "newer\n"
+    own = f"{ended.id}.localhost"
+    assert ended.deployment_url is not None
+    assert own in ended.deployment_url
+    assert ask(own).text == "older\n"
 
 
 async def test_nothing_is_built_before_it_is_approved(

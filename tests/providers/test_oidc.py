@@ -6,6 +6,7 @@ import json
 import random
 import time
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import jwt
@@ -99,12 +100,21 @@ async def test_a_token_without_a_kid_is_refused_where_there_are_two_keys(issuer:
     assert "does not publish" in await refusal(issuers, text)
 
 
+def from_now(claims: dict[str, Any]) -> dict[str, Any]:
+    """Spans of time as moments: tests are listed long before they run."""
+    now = int(time.time())
+    return {
+        name: now + int(value.total_seconds()) if isinstance(value, timedelta) else value
+        for name, value in claims.items()
+    }
+
+
 @pytest.mark.parametrize(
     ("claims", "why"),
     [
-        ({"exp": int(time.time()) - 90}, "expired"),
-        ({"nbf": int(time.time()) + 600}, "not valid yet"),
-        ({"iat": int(time.time()) + 600}, "not valid yet"),
+        ({"exp": timedelta(seconds=-90)}, "expired"),
+        ({"nbf": timedelta(seconds=600)}, "not valid yet"),
+        ({"iat": timedelta(seconds=600)}, "not valid yet"),
         ({"aud": "another service"}, "another audience"),
         ({"aud": ["another service"]}, "another audience"),
         ({"iss": "https://issuer.example.org"}, "not one of those"),
@@ -123,7 +133,7 @@ async def test_a_token_whose_claims_are_not_right_is_refused_with_the_reason(
     issuer: Issuer, issuers: Issuers, claims: dict[str, Any], why: str
 ) -> None:
     text = jwt.PyJWS().encode(
-        json.dumps(issuer.claims(**claims)).encode(), issuer.keys["first"], "ES256", {"kid": "first"}
+        json.dumps(issuer.claims(**from_now(claims))).encode(), issuer.keys["first"], "ES256", {"kid": "first"}
     )
     assert why in await refusal(issuers, text)
 
@@ -132,9 +142,9 @@ async def test_an_issuer_with_a_slash_more_is_another_one(issuer: Issuer, issuer
     assert "not one of those" in await refusal(issuers, issuer.token(iss=issuer.url + "/"))
 
 
-@pytest.mark.parametrize("claims", [{"exp": int(time.time()) - 5}, {"nbf": int(time.time()) + 30}, {"exp": 10**18}])
+@pytest.mark.parametrize("claims", [{"exp": timedelta(seconds=-5)}, {"nbf": timedelta(seconds=30)}, {"exp": 10**18}])
 async def test_clocks_may_differ_a_little(issuer: Issuer, issuers: Issuers, claims: dict[str, Any]) -> None:
-    assert await issuers.find(issuer.token(**claims))
+    assert await issuers.find(issuer.token(**from_now(claims)))
 
 
 async def test_the_audience_may_be_one_of_several(issuer: Issuer, issuers: Issuers) -> None:
