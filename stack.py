@@ -419,7 +419,8 @@ class Stack:
 
     async def _write_edge_config(self) -> None:
         (self.data_dir / "edge").mkdir(exist_ok=True)
-        config = base_config(f"127.0.0.1:{self._ports.edge}", f"127.0.0.1:{self._ports.edge_admin}")
+        releases = self.data_dir.resolve() / "releases"
+        config = base_config(f"127.0.0.1:{self._ports.edge}", f"127.0.0.1:{self._ports.edge_admin}", releases)
         _write_private(self.data_dir / "edge.json", config)
 
     async def _write_temporal_config(self) -> None:

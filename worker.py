@@ -334,7 +334,7 @@ async def _stop_orphans(internal: Internal, records: ReconciliationStore) -> Non
 
 
 async def _keep_sites(internal: Internal) -> None:
-    """An edge that was restarted gets its sites back."""
+    """Hosts and edge are brought in line with the sites, whatever either has lost."""
     while True:
         try:
             await internal.restore_sites()

@@ -41,7 +41,7 @@ class Site:
     def __init__(self, api: httpx.AsyncClient, edge: str) -> None:
         self.api = api
         self.asked = self.dropped = 0
-        # A connection each: those that are kept end with each change of the edge's configuration.
+        # A connection each, as new visitors have: those are what an edge would drop first.
         once = httpx.Limits(max_keepalive_connections=0)
         self.edge = httpx.AsyncClient(base_url=edge, limits=once, headers={"Host": "production.site.localhost"})
 
@@ -61,7 +61,7 @@ class Site:
         return identity
 
     async def served(self) -> str | None:
-        """None: the connection was dropped, as may be in the moment in which the edge takes a new configuration."""
+        """None: the connection was dropped."""
         self.asked += 1
         try:
             return (await self.edge.get("/")).text.strip()
@@ -95,7 +95,7 @@ async def speed(directory: Path) -> None:
     for what, seconds in (("traffic is back", taken), ("the rollback has succeeded", ended)):
         middle, worst = statistics.median(seconds), max(seconds)
         print(f"{what}: median {middle:.2f} s, worst {worst:.2f} s of {len(seconds)}; load {os.getloadavg()[0]:.1f}")
-    print(f"{site.dropped} of {site.asked} connections to the edge were dropped meanwhile")
+    print(f"{site.dropped} of {site.asked} requests to the edge were dropped meanwhile")
 
 
 async def histories(directory: Path, number: int) -> None:

@@ -16,8 +16,8 @@ from store.server import LocalPostgres, ServerError
 
 DUMP = "database.dump"
 _FILES = ("secrets", "ports.json", "builder-id", "releases", "sites", "builds", "archive")
-_PASSING = {"builds": ("workspace", "home", "tmp", "accounts", "lock", ".*")}
-"""What a build works with; everywhere, what is just being made (a leading dot and a dash)."""
+_PASSING = {"builds": ("workspace", "home", "tmp", "accounts", "lock", ".*"), "releases": (".*-*", ".hosts")}
+"""What a build works with, and what is made of `sites`; everywhere, what is just being made (a dot and a dash)."""
 
 
 async def make_backup(server: LocalPostgres, data_dir: Path, target: Path) -> None:

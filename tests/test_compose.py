@@ -125,10 +125,11 @@ def test_temporal_has_enough_shards_for_good() -> None:
     assert SERVICES["temporal"]["environment"]["NUM_HISTORY_SHARDS"] == "512"
 
 
-def test_the_edge_begins_without_sites_at_the_port_of_their_addresses() -> None:
+def test_the_edge_begins_with_the_configuration_that_it_stays_with_at_the_port_of_the_sites() -> None:
     builder = SERVICES["builder"]["environment"]
     port = urlsplit(builder["HEADWAY_EDGE_URL"]).port
-    config = base_config(f":{port}", builder["HEADWAY_EDGE_ADMIN_URL"] + "|0600")
+    releases = Path(builder["HEADWAY_DATA_DIR"]) / "releases"
+    config = base_config(f":{port}", builder["HEADWAY_EDGE_ADMIN_URL"] + "|0600", releases)
     assert json.loads((ROOT / "ops" / "edge.json").read_text()) == config
     assert SERVICES["edge"]["ports"] == [f"{port}:{port}"]
     assert urlsplit(builder["HEADWAY_EDGE_URL"]).hostname == "edge"

@@ -18,6 +18,7 @@ import pytest
 
 from domain.errors import ErrorCode
 from providers.internal.edge import Edge
+from providers.internal.hosts import Hosts
 from store.server import LocalPostgres, database_url
 from tests.compose import BIN, SERVICES, environment_of, new_env, output_of, url_of_health
 from tests.drawings import ROOT
@@ -113,7 +114,9 @@ async def test_the_edge_starts_from_its_file_and_obeys_over_its_socket(tmp_path:
     port, socket = free_port(), tmp_path / "admin.sock"
     text = (ROOT / "ops" / "edge.json").read_text()
     config = tmp_path / "edge.json"
-    config.write_text(text.replace(":8081", f"127.0.0.1:{port}").replace("/run/headway-edge/admin.sock", str(socket)))
+    text = text.replace(":8081", f"127.0.0.1:{port}").replace("/run/headway-edge/admin.sock", str(socket))
+    releases = tmp_path / "releases"
+    config.write_text(text.replace(f"{SERVICES['builder']['environment']['HEADWAY_DATA_DIR']}/releases", str(releases)))
     home = {"XDG_CONFIG_HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path)}
     program, *words = SERVICES["edge"]["command"]
 
@@ -124,8 +127,9 @@ async def test_the_edge_starts_from_its_file_and_obeys_over_its_socket(tmp_path:
     async with running(*argv, ready=ready, log=tmp_path / "log", **home):
         edge = Edge(f"unix/{socket}", f"http://127.0.0.1:{port}")
         try:
-            assert await edge.tell([]) is False
-            await edge.point("a.b.localhost", tmp_path, "one")
+            assert not await edge.ensure(releases)
+            (releases / "one" / "files").mkdir(parents=True)
+            Hosts(releases).point("a.b.localhost", "one")
             await edge.check("a.b.localhost", "one")
         finally:
             await edge.close()

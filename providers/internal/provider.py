@@ -36,6 +36,7 @@ from providers.internal.deaths import gone, kill_supervisor, settle
 from providers.internal.edge import Edge
 from providers.internal.follow import Follower
 from providers.internal.git import Remote, remote_of
+from providers.internal.hosts import Hosts
 from providers.internal.limits import Limits, Retention
 from providers.internal.refs import commit_of
 from providers.internal.releases import Releases
@@ -84,6 +85,7 @@ class Internal(Provider):
         self.environment = dict(environment or {})
         self.sites = Sites(self.root / "sites")
         self.releases = Releases(self.root / "releases")
+        self.hosts = Hosts(self.releases.root)
 
     async def start_build(self, request: BuildRequest) -> Build:
         self._check(request)
@@ -189,7 +191,7 @@ class Internal(Provider):
         return True
 
     async def restore_sites(self) -> bool:
-        """Tells the edge again what it has forgotten (it was restarted); whether there was something."""
+        """Brings hosts and edge in line with the sites, as for an edge or a disk of before; whether they were not."""
         async with self.sites.lock():
             return await self._restore()
 
@@ -301,13 +303,9 @@ class Internal(Provider):
         return Site(host=preview, kind="preview", **of), Site(host=production, kind="production", **of)
 
     async def _publish(self, site: Site) -> None:
-        """Written down once it has been seen; until then, the edge is brought back to what was.
-
-        The caller has just brought the edge in line with what is written down: that is not told again.
-        """
+        """Written down once it has been seen; until then, the host is brought back to what was."""
         try:
-            if self.sites.get(site.host) != site:
-                await self.edge.point(site.host, self.releases.files(site.deployment_id), site.deployment_id)
+            self.hosts.point(site.host, site.deployment_id)
             await self.edge.check(site.host, site.deployment_id)
         except DeploymentError as error:
             if error.code not in RETRYABLE:
@@ -317,7 +315,8 @@ class Internal(Provider):
 
     async def _restore(self) -> bool:
         known = [site for site in self.sites.all() if self.releases.get(site.deployment_id) is not None]
-        return await self.edge.tell((s.host, self.releases.files(s.deployment_id), s.deployment_id) for s in known)
+        told = self.hosts.tell({site.host: site.deployment_id for site in known})
+        return await self.edge.ensure(self.releases.root) or told
 
     async def _clean_releases(self) -> None:
         """Previews are withdrawn before their release goes."""

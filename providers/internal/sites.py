@@ -1,6 +1,6 @@
-"""Which host serves which release: the truth, on disk. The edge is told it, and told again when it has forgotten.
+"""Which host serves which release: the truth, on disk. `Hosts` has of it what the edge looks up.
 
-Rules: who changes a site holds the lock from before the edge is told until it is written down here. The number of a
+Rules: who changes a site holds the lock from before the edge sees it until it is written down here. The number of a
 site's publication only grows.
 """
 
@@ -19,8 +19,9 @@ from domain.errors import DeploymentError, ErrorCode
 from domain.fence import Overtaken
 from domain.wire import Wire
 from providers.internal.builds import replace
+from providers.internal.hosts import HOST
 
-_HOST = re.compile(r"(?=.{1,253}$)[a-z0-9][a-z0-9-]{0,62}(\.[a-z0-9][a-z0-9-]{0,62})+")
+_HOST = re.compile(r"(?=.{1,253}$)" + HOST)
 
 
 class Site(Wire):

@@ -53,7 +53,7 @@ async def running_edge(directory: Path) -> AsyncIterator[tuple[Edge, asyncio.sub
     port = free_port()
     socket = directory / "edge.sock"
     config = directory / "caddy.json"
-    config.write_text(json.dumps(base_config(f"127.0.0.1:{port}", f"unix/{socket}|0600")))
+    config.write_text(json.dumps(base_config(f"127.0.0.1:{port}", f"unix/{socket}|0600", directory / "data/releases")))
     edge = Edge(f"unix/{socket}", f"http://127.0.0.1:{port}")
 
     async def ready() -> bool:

@@ -1,6 +1,7 @@
 """Publishing, against a real Caddy."""
 
 import asyncio
+import shutil
 import signal
 from pathlib import Path
 
@@ -31,6 +32,12 @@ async def get(edge: Edge, url: str, path: str = "") -> httpx.Response:
     host = httpx.URL(url).netloc.decode()
     async with httpx.AsyncClient() as http:
         return await http.get(f"{edge.public_url}/{path}", headers={"Host": host})
+
+
+def admin(edge: Edge) -> httpx.AsyncClient:
+    once = httpx.Limits(max_keepalive_connections=0)
+    transport = httpx.AsyncHTTPTransport(uds=edge.admin_socket, limits=once)
+    return httpx.AsyncClient(base_url="http://127.0.0.1", transport=transport)
 
 
 def release(internal: Internal, files: dict[str, str], project: str = "shop") -> Build:
@@ -185,7 +192,7 @@ async def test_sites_published_at_once_are_all_there(make_internal: MakeInternal
             assert (await get(edge, url)).text == "hello"
 
 
-async def test_an_edge_that_was_restarted_is_told_its_sites_again(tmp_path: Path) -> None:
+async def test_an_edge_that_was_restarted_serves_at_once(tmp_path: Path) -> None:
     async with running_edge(tmp_path) as (edge, caddy):
         internal = Internal(tmp_path / "data", edge, task_queue="q", allow_private_addresses=True)
         built = release(internal, SITE)
@@ -197,21 +204,37 @@ async def test_an_edge_that_was_restarted_is_told_its_sites_again(tmp_path: Path
 
     async with running_edge(tmp_path) as (edge, _):
         internal.edge = edge
-        before = (await get(edge, url)).status_code
-        assert await internal.restore_sites()
+        assert (await get(edge, url)).text == "home"
         assert not await internal.restore_sites()
-        after = await get(edge, url)
 
     assert away.value.code == ErrorCode.PROVIDER_ERROR
-    assert (before, after.status_code, after.text) == (404, 200, "home")
+
+
+async def test_an_edge_and_a_disk_of_before_serve_their_sites_without_a_new_publication(
+    internal: Internal, edge: Edge, published: tuple[Build, str]
+) -> None:
+    """Of a time when a host was a route, and there was no directory of hosts."""
+    shutil.rmtree(internal.hosts.root)
+    files = internal.releases.files(published[0].deployment_id)
+    serve = {"handler": "file_server", "root": str(files)}
+    route = {"@id": "site-x", "match": [{"host": ["production.shop.localhost"]}], "handle": [serve], "terminal": True}
+    async with admin(edge) as asked:
+        (await asked.patch("/config/apps/http/servers/headway/routes", json=[route])).raise_for_status()
+        assert ANSWERED_BY not in (await get(edge, published[1])).headers
+
+        assert await internal.restore_sites()
+        assert not await internal.restore_sites()
+
+        assert (await get(edge, published[1])).headers[ANSWERED_BY] == published[0].deployment_id
+        assert "site-x" not in (await asked.get("/config/")).text
 
 
 async def test_an_edge_that_lost_its_whole_configuration_gets_it_back(tmp_path: Path) -> None:
     async with running_edge(tmp_path) as (edge, _):
         internal = Internal(tmp_path / "data", edge, task_queue="q", allow_private_addresses=True)
         built = release(internal, SITE)
-        async with httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(uds=edge.admin_socket)) as admin:
-            await admin.delete("http://127.0.0.1/config/apps")
+        async with admin(edge) as asked:
+            await asked.delete("/config/apps")
 
         url = (await internal.publish_build(ANY_REQUEST, built)).deployment_url or ""
 
