@@ -23,7 +23,7 @@ from workflows import take_down
 from workflows.codec import SealedPayloads, Seals, data_converter
 from workflows.deployment import DeploymentWorkflow
 from workflows.maintenance import ReconcileWorkflow
-from workflows.plan import TASK_QUEUE, plan_of
+from workflows.plan import SHOWN, TASK_QUEUE, plan_of
 from workflows.search import attributes_of
 from workflows.take_down import TakeDownWorkflow
 
@@ -148,7 +148,7 @@ class DeploymentWorkflows:
             search_attributes=attributes_of(deployment),
             # A flood of one project does not keep the others waiting: queues serve projects in turn.
             priority=Priority(fairness_key=deployment.project_id),
-            static_summary=f"{deployment.project_id} → {configuration.environment}: {deployment.source_ref}",
+            static_summary=f"{deployment.project_id} → {configuration.environment}: {deployment.source_ref[:SHOWN]}",
             static_details=f"deployment `{deployment.id}`, triggered by {deployment.triggered_by}",
         )
 

@@ -25,7 +25,7 @@ with workflow.unsafe.imports_passed_through():
     from domain.states import Status
     from domain.webhook import Hint
     from workflows.guard import Guard, shielded, to_its_end
-    from workflows.plan import BUILD_QUEUE, DeploymentPlan
+    from workflows.plan import BUILD_QUEUE, SHOWN, DeploymentPlan
     from workflows.policies import (
         ATTEMPT,
         BUILDER_AWAY,
@@ -181,7 +181,7 @@ class DeploymentWorkflow:
             BuildActivities.restore_build,
             RestoreBuild(deployment_id=plan.deployment_id, build=build, provider=plan.provider),
             task_queue=build.task_queue or BUILD_QUEUE,
-            summary=f"build {build.build_id} again",
+            summary=f"build {build.build_id[:SHOWN]} again",
             cancellation_type=WAIT,
             schedule_to_start_timeout=BUILDER_AWAY,
             **self._until_the_deadline(),
@@ -202,7 +202,7 @@ class DeploymentWorkflow:
             BuildActivities.start_build,
             self._start(),
             task_queue=BUILD_QUEUE,
-            summary=f"{plan.provider}: {plan.source_ref}",
+            summary=f"{plan.provider}: {plan.source_ref[:SHOWN]}",
             cancellation_type=WAIT,
             **self._until_the_deadline(),
         )
@@ -214,7 +214,7 @@ class DeploymentWorkflow:
             BuildActivities.follow_build,
             self._step(build),
             task_queue=build.task_queue or BUILD_QUEUE,
-            summary=f"build {build.build_id}",
+            summary=f"build {build.build_id[:SHOWN]}",
             cancellation_type=WAIT,
             **{**bounds(limit), "start_to_close_timeout": limit},
         )

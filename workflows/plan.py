@@ -8,6 +8,9 @@ TASK_QUEUE = "headway"
 BUILD_QUEUE = "headway-builds"
 """Where builds are started; a build that lives on one host names the queue of that host."""
 
+SHOWN = 80
+"""Characters of a text from outside in a summary: clusters take 400 bytes (`limit.userMetadataSummarySize`), sealed."""
+
 
 class DeploymentPlan(Wire):
     deployment_id: str
