@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 import psycopg
-from psycopg.errors import IdleInTransactionSessionTimeout, ReadOnlySqlTransaction
+from psycopg.errors import FeatureNotSupported, IdleInTransactionSessionTimeout, ReadOnlySqlTransaction
 from psycopg.rows import DictRow, dict_row
 from psycopg.types.json import set_json_dumps, set_json_loads
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
@@ -113,6 +113,13 @@ class Database:
                     except ReadOnlySqlTransaction:
                         await connection.close()  # after a fail-over the next one leads to the new primary
                         raise
+                    except FeatureNotSupported as error:
+                        if not _is_stale(error):
+                            raise
+                        # A newer version has added columns under us: what is prepared for the old ones goes, at once.
+                        await connection.close()
+                        await self._pool.drain()
+                        raise unavailable(error) from error
         except _AWAY as error:
             raise unavailable(error) from error
         except TimeoutError as error:
@@ -177,6 +184,11 @@ async def migrate(url: str) -> list[str]:
                     await connection.execute("insert into migrations (name) values (%s)", (file.name,))
                 applied.append(file.name)
         return applied
+
+
+def _is_stale(error: FeatureNotSupported) -> bool:
+    """Whether a table has other columns than when its statement was prepared: that has no code of its own."""
+    return "cached plan" in str(error)
 
 
 def _migrations() -> list[Traversable]:

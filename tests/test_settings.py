@@ -164,6 +164,6 @@ def test_what_a_builder_finds_out_later_ends_it_likewise(
     around = {"HEADWAY_DATABASE_URL": database_url, "HEADWAY_TEMPORAL_ADDRESS": temporal}
     mine = {"HEADWAY_WORKER_ROLES": "builds", "HEADWAY_DATA_DIR": str(tmp_path)}
     code, said = ended(WORKER, **{**GOOD, **around, **mine, **wrong})
-    assert code == 2
+    assert code == 2, said
     assert said[-1].startswith(why)
     assert not any("hidden" in line or "Traceback" in line for line in said)
