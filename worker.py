@@ -75,7 +75,7 @@ from workflows.maintenance import (
     schedule_reconciliation,
 )
 from workflows.oversight import Oversight
-from workflows.plan import BUILD_QUEUE, TASK_QUEUE
+from workflows.plan import BUILD_QUEUE, TASK_QUEUE, UPKEEP_QUEUE
 from workflows.repair import RepairWorkflow
 from workflows.schedules import Scheduling, keep_scheduled
 from workflows.take_down import TakeDownWorkflow
@@ -99,7 +99,7 @@ Hosted = BuiltHere | Custom | GithubPages | Vercel
 _log = structlog.get_logger()
 
 
-def record_worker(
+def record_workers(
     client: Client,
     records: RecordActivities,
     logs: LogActivities,
@@ -107,22 +107,24 @@ def record_worker(
     reconciling: ReconcileActivities,
     *,
     version: WorkerDeploymentConfig | None = None,
-) -> Worker:
-    """Decides and keeps the records. With a version it is given what began under that alone."""
-    return _worker(
-        client,
-        TASK_QUEUE,
-        version=version,
-        workflows=[
-            *(DeploymentWorkflow, RepairWorkflow, ReconcileWorkflow),
-            *(CleanUpWorkflow, KeepLogsWorkflow, TakeDownWorkflow),
-        ],
-        activities=[
-            *(records.look_at_gate, records.build_to_restore, records.finish, logs.keep_logs),
-            *(environments.builders_of, environments.note_taken_down),
-            *(reconciling.reconcile, reconciling.read_unfinished),
-        ],
-    )
+) -> list[Worker]:
+    """Decides and keeps the records; and the upkeep. With a version it is given what began under that alone."""
+    upkeep: list[type] = [CleanUpWorkflow, KeepLogsWorkflow, ReconcileWorkflow]
+    rounds = [logs.keep_logs, reconciling.reconcile]
+    return [
+        _worker(
+            client,
+            TASK_QUEUE,
+            version=version,
+            # A round of upkeep that began here before it had a queue of its own comes to its end here.
+            workflows=[DeploymentWorkflow, RepairWorkflow, TakeDownWorkflow, *upkeep],
+            activities=[
+                *(records.look_at_gate, records.build_to_restore, records.finish, reconciling.read_unfinished),
+                *(environments.builders_of, environments.note_taken_down, *rounds),
+            ],
+        ),
+        _worker(client, UPKEEP_QUEUE, workflows=upkeep, activities=rounds),
+    ]
 
 
 def build_workers(
@@ -271,7 +273,7 @@ async def _workers(
         house = (LogActivities(upkeep), EnvironmentActivities(environments, {}), reconciling)
         pinned = settings.worker_versioning == "pinned"
         build_id = (settings.build_id or PACKAGE_VERSION) if pinned else None
-        workers.append(record_worker(client, records, *house, version=pinned_to(build_id) if build_id else None))
+        workers += record_workers(client, records, *house, version=pinned_to(build_id) if build_id else None)
         await parts.enter_async_context(_running(keep_version(client, build_id)))
         schedules |= {KEEP_LOGS: schedule_log_upkeep, RECONCILE: schedule_reconciliation}
         await parts.enter_async_context(_running(_forget_webhooks(WebhookStore(database, sealer))))

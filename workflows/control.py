@@ -23,7 +23,7 @@ from workflows import take_down
 from workflows.codec import SealedPayloads, Seals, data_converter
 from workflows.deployment import DeploymentWorkflow
 from workflows.maintenance import ReconcileWorkflow
-from workflows.plan import SHOWN, TASK_QUEUE, plan_of
+from workflows.plan import SHOWN, TASK_QUEUE, UPKEEP_QUEUE, plan_of
 from workflows.search import attributes_of
 from workflows.take_down import TakeDownWorkflow
 
@@ -118,7 +118,7 @@ class DeploymentWorkflows:
             ReconcileWorkflow.run,
             Reconcile(),
             id="reconcile-now",
-            task_queue=TASK_QUEUE,
+            task_queue=UPKEEP_QUEUE,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
             execution_timeout=timedelta(seconds=_ROUND_SECONDS),
             static_summary="records and workflows side by side, by request",

@@ -21,7 +21,6 @@ from temporalio.client import (
     ScheduleUpdate,
     ScheduleUpdateInput,
 )
-from temporalio.common import VersioningBehavior
 
 with workflow.unsafe.imports_passed_through():
     from activities.maintenance import LogActivities, MaintenanceActivities
@@ -29,7 +28,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.steps import Reconcile
     from domain.log import LogSweep
     from domain.reconciliation import Round
-    from workflows.plan import TASK_QUEUE
+    from workflows.plan import UPKEEP_QUEUE
     from workflows.policies import HEARTBEAT, RETRY
 
 EVERY = timedelta(hours=1)
@@ -38,12 +37,10 @@ RECONCILE = "reconcile"
 RECONCILE_AGAIN = timedelta(minutes=1)
 """When its step is over; as long as it goes on, nothing is started."""
 RECONCILE_FOR = timedelta(hours=1)
-_OF_NO_VERSION = workflow.defn(versioning_behavior=VersioningBehavior.AUTO_UPGRADE)
-"""Of one step each: any version may go on with it, and an old one is not needed for an hour's round."""
 _LIMIT = timedelta(minutes=30)
 
 
-@_OF_NO_VERSION
+@workflow.defn
 class CleanUpWorkflow:
     @workflow.run
     async def run(self, task_queue: str) -> None:
@@ -57,7 +54,7 @@ class CleanUpWorkflow:
         )
 
 
-@_OF_NO_VERSION
+@workflow.defn
 class KeepLogsWorkflow:
     @workflow.run
     async def run(self) -> LogSweep:
@@ -70,7 +67,7 @@ class KeepLogsWorkflow:
         )
 
 
-@_OF_NO_VERSION
+@workflow.defn
 class ReconcileWorkflow:
     @workflow.run
     async def run(self, step: Reconcile) -> Round:
@@ -109,7 +106,7 @@ async def schedule_log_upkeep(client: Client, every: timedelta = EVERY) -> None:
 async def _schedule(client: Client, name: str, what: type, *arguments: Any, summary: str, every: timedelta) -> None:
     """One that is there becomes what this version wants; it stays paused when an operator has paused it."""
     action = ScheduleActionStartWorkflow(
-        what.__name__, args=arguments, id=name, task_queue=TASK_QUEUE, static_summary=summary
+        what.__name__, args=arguments, id=name, task_queue=UPKEEP_QUEUE, static_summary=summary
     )
     policy = SchedulePolicy(overlap=ScheduleOverlapPolicy.SKIP, catchup_window=every)
     spec = ScheduleSpec(intervals=[ScheduleIntervalSpec(every=every)])

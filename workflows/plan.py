@@ -5,6 +5,8 @@ from domain.wire import Wire
 from workflows.policies import BUILD_TIMEOUT
 
 TASK_QUEUE = "headway"
+UPKEEP_QUEUE = "headway-upkeep"
+"""Of what is done now and then. Its workers have no versions: none is kept alive by an hour's round."""
 BUILD_QUEUE = "headway-builds"
 """Where builds are started; a build that lives on one host names the queue of that host."""
 

@@ -10,7 +10,7 @@ from api.describe import GUARDED, described
 from api.services import Services, Wired
 from domain.errors import DeploymentError
 from domain.reconciliation import Checkup, Mend, PartState, Round
-from workflows.plan import BUILD_QUEUE, TASK_QUEUE
+from workflows.plan import BUILD_QUEUE, TASK_QUEUE, UPKEEP_QUEUE
 
 router = APIRouter(tags=["operations"])
 
@@ -35,7 +35,7 @@ async def check_up(services: Wired, caller: Operator) -> Response:
         parts += await _queues(services)
     done: Round | None = None
     mended: dict[Mend, int] = {}
-    if _fine(parts, "database", "temporal", _WORKERS.format(TASK_QUEUE)):
+    if _fine(parts, "database", "temporal", _WORKERS.format(UPKEEP_QUEUE)):
         try:
             done = await services.workflows.reconcile()
             reconciled = await services.reconciliation.last()
@@ -72,7 +72,7 @@ async def _unlocked(services: Services) -> str | None:
 
 async def _queues(services: Services) -> list[PartState]:
     """Whether somebody works on each."""
-    queues = [(TASK_QUEUE, True), (BUILD_QUEUE, False)]
+    queues = [(TASK_QUEUE, True), (UPKEEP_QUEUE, True), (BUILD_QUEUE, False)]
     queues += [(queue, False) for queue in await services.checkups.build_queues()]
     return [await _part(_WORKERS.format(name), _worked(services, name, workflows)) for name, workflows in queues]
 

@@ -185,7 +185,7 @@ async def service(
         parts.push_async_callback(checks.close)
         steps = BuildActivities({held.name: held}, progress, logs, checks)
         environments = EnvironmentActivities(EnvironmentStore(database), {held.name: held})
-        workers = [worker.record_worker(client, records, upkeep, environments, reconciler)]
+        workers = worker.record_workers(client, records, upkeep, environments, reconciler)
         if builds:
             queue = worker.own_queue(directory)
             house = MaintenanceActivities({held.name: held})

@@ -292,7 +292,7 @@ async def service(
         queue = worker.own_queue(directory)
         environments = EnvironmentActivities(EnvironmentStore(database), hosted)
         for one in (
-            worker.record_worker(client, records, upkeep, environments, reconciling),
+            *worker.record_workers(client, records, upkeep, environments, reconciling),
             *worker.build_workers(client, queue, builds, MaintenanceActivities(hosted), environments),
         ):
             await parts.enter_async_context(one)

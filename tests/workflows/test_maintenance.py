@@ -7,7 +7,7 @@ import pytest
 from temporalio.client import Client, ScheduleDescription, ScheduleHandle
 
 from workflows.maintenance import EVERY, KEEP_LOGS, schedule_clean_up, schedule_log_upkeep
-from workflows.plan import TASK_QUEUE
+from workflows.plan import UPKEEP_QUEUE
 
 
 @pytest.fixture
@@ -46,5 +46,5 @@ async def test_each_builder_is_cleaned_by_a_schedule_of_its_own(client: Client) 
             await schedule_clean_up(client, queue)
         handle = client.get_schedule_handle(f"clean-up-{queue}")
         action = (await handle.describe()).schedule.action
-        assert (action.workflow, action.task_queue) == ("CleanUpWorkflow", TASK_QUEUE)  # type: ignore[attr-defined]  # starts a workflow
+        assert (action.workflow, action.task_queue) == ("CleanUpWorkflow", UPKEEP_QUEUE)  # type: ignore[attr-defined]  # starts a workflow
         await handle.delete()
