@@ -28,7 +28,7 @@ class Door:
         if self._server is not None and self._server.is_serving():
             return
         self._beyond = beyond or self._beyond
-        self._server = await asyncio.start_server(self._carry, "127.0.0.1", self.port)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]
 
     def shut(self) -> None:
@@ -36,6 +36,10 @@ class Door:
             self._server.close()
         for writer in self._writers:
             writer.transport.abort()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.CancelledError):  # the loop ends; nobody awaits this task
+            await self._carry(reader, writer)
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)

@@ -5,11 +5,7 @@ ticks for as long as they are held in `building`, and in the end how many they w
 """
 
 import asyncio
-import contextlib
-import fcntl
-import os
 from collections import Counter, defaultdict
-from collections.abc import Iterator
 from pathlib import Path
 
 from starlette.requests import Request
@@ -96,23 +92,6 @@ class HeldProvider(CustomStandIn):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Without a judge: what it is asked is held to its description elsewhere, and here there is much of it."""
         await self._router(scope, receive, send)
-
-
-class PublishHold:
-    """Lets builds of `internal` wait before their release is pointed at: whoever changes a site holds this lock."""
-
-    def __init__(self, data_dir: Path) -> None:
-        self._path = data_dir / "sites" / ".lock"
-
-    @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
-        self._path.parent.mkdir(exist_ok=True)
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
 
 
 def let_build_go(data_dir: Path, deployment_id: str) -> None:

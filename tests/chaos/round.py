@@ -17,8 +17,9 @@ from pathlib import Path
 from domain.errors import ErrorCode
 from domain.states import TERMINAL, Status
 from providers.internal.builds import BuildDirectory
+from providers.internal.sites import Sites
 from tests.chaos import checks
-from tests.chaos.held import REPOSITORY, HeldProvider, PublishHold, let_build_go
+from tests.chaos.held import REPOSITORY, HeldProvider, let_build_go
 from tests.chaos.target import CUTS, Kind, Target, signal_all
 from tests.chaos.traffic import Clients, Intent
 from tests.doors import Door
@@ -111,13 +112,17 @@ class Round:
     async def run(self, world: World) -> None:
         began = time.monotonic()
         async with contextlib.AsyncExitStack() as held:
-            publishing = held.enter_context(contextlib.ExitStack())
-            if "deploying" in self.groups:
-                publishing.enter_context(PublishHold(world.target.data_dir).held())
+            publishing = await held.enter_async_context(contextlib.AsyncExitStack())
+            if "deploying" in self.groups:  # whoever points a host at a release has to have this lock
+                await publishing.enter_async_context(Sites(world.target.data_dir / "sites").lock())
             held.callback(world.late_git.flows.set)
             held.callback(lambda: signal_all([world.target.pid("worker")], signal.SIGCONT))
             await self.hold(world)
+            fresh = await world.intents(DURING)
+            if "created" in self.groups:
+                await self._create_some(world)
             await self._look_where_they_are(world)
+            self.intents["during"] = fresh
             struck = time.monotonic()
             back = await self._strike(world, publishing)
         settled = await self._settle(world)
@@ -137,7 +142,7 @@ class Round:
     # --- before ---
 
     async def hold(self, world: World) -> None:
-        """Brings all to their statuses."""
+        """Brings all to their statuses, but for those that stay `created`."""
         world.late_git.flows.clear()
         for name in self.groups:
             if name != "created":
@@ -152,10 +157,6 @@ class Round:
 
         with contextlib.suppress(AssertionError):  # `hit` says how many were
             await eventually(are_there, STEADY_SECONDS)
-        fresh = await world.intents(DURING)
-        if "created" in self.groups:
-            await self._create_some(world)
-        self.intents["during"] = fresh
 
     async def _create_some(self, world: World) -> None:
         """One that is created stays so while the worker does nothing; Temporal has heard of every other one."""
@@ -175,7 +176,7 @@ class Round:
 
     # --- the fault ---
 
-    async def _strike(self, world: World, publishing: contextlib.ExitStack) -> float:
+    async def _strike(self, world: World, publishing: contextlib.AsyncExitStack) -> float:
         """Strikes and lets all go, some during the fault and some after it; says when it was over."""
         early = {one.id for one in self.everyone if self.chance.random() < 0.5}
         publish_early = self.chance.random() < 0.5
@@ -187,7 +188,7 @@ class Round:
                 await world.target.doors["api-temporal"].open()
             self._let_go(world, early)
             if publish_early:
-                publishing.close()
+                await publishing.aclose()
                 world.late_git.flows.set()
 
         during = asyncio.create_task(self._during(world))
