@@ -137,8 +137,8 @@ class BuildDirectory:
 
 
 def all_builds(directory: Path) -> list[BuildDirectory]:
-    """Those that have been made completely."""
-    return [BuildDirectory(path) for path in sorted(directory.glob("[!.]*"))] if directory.exists() else []
+    """Those that have been made completely. A file among them is somebody else's."""
+    return [BuildDirectory(path) for path in sorted(directory.glob("[!.]*")) if path.is_dir()]
 
 
 def replace(path: Path, text: str) -> None:

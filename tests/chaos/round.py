@@ -328,7 +328,7 @@ _FAULTS: dict[Kind, Callable[[Round, World, LetGo], Awaitable[None]]] = {"cut": 
 
 def _supervisors(of: Round, world: World) -> list[int]:
     """Of the builds that are held; they hold their locks, so that their numbers are theirs."""
-    builds = [BuildDirectory(world.target.data_dir / "builds" / one.id) for one in of.everyone]
+    builds = [BuildDirectory(world.target.data_dir / "builds" / one.id) for one in of.everyone if one.id]
     states = [build.state() for build in builds if build.supervised()]
     return [state.pid for state in states if state is not None and not state.ended]
 

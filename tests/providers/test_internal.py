@@ -33,6 +33,8 @@ async def test_a_build_that_nobody_wants_is_found_on_the_disk_and_stopped(
     provider = make_internal()
     request = build_request(repository({"index.html": "hello"}).url, build_command="sleep 600")
     assert (await provider.find_build(request), provider.running_builds()) == (None, [])
+    (provider.root / "builds").mkdir(parents=True, exist_ok=True)
+    (provider.root / "builds" / "somebody-elses-file").touch()
     build = await provider.start_build(request)
     assert (await provider.find_build(request), provider.running_builds()) == (build, [build.build_id])
     assert await provider.stop(build.build_id)
