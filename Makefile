@@ -54,8 +54,9 @@ check: lint test
 bench: setup
 	$(BIN)/python -m benchmarks
 
-chaos: setup ## kills every part at every status and counts; CELLS=worker:building,api for some, without a report
-	$(BIN)/python -m tests.chaos $(if $(CELLS),--cells $(CELLS),--report docs/reliability.md) $(if $(SEED),--seed $(SEED))
+chaos: setup ## kills every part at every status and counts; CELLS=worker:building,api for some, without a report; SCENARIO=soak
+	$(BIN)/python -m tests.chaos $(if $(CELLS),--cells $(CELLS),--report docs/reliability.md) \
+		$(if $(SCENARIO),--scenario $(SCENARIO)) $(if $(SEED),--seed $(SEED))
 
 lock: ## newest versions of everything, with hashes and without the address that they came from
 	echo 'setuptools>=80' | uv pip compile pyproject.toml - --group dev --universal --python-version 3.11 --upgrade \

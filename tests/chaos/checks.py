@@ -143,11 +143,11 @@ async def _lanes_are_free_and_were_granted_in_order(world: "World", intents: lis
     wrong = [f"{one} has ended and its lane is {row['lane']}" for one, row in rows.items() if row["lane"] in TAKEN]
     lines: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in rows.values():
-        if row["concurrency"] == "queue":
+        if row["concurrency"] == "queue" and row["started_at"]:
             lines[row["project_id"]].append(row)
     for line in lines.values():
         for earlier, later in pairwise(sorted(line, key=lambda row: int(row["sequence"]))):
-            if not later["started_at"] or earlier["finished_at"] > later["started_at"]:
+            if not earlier["finished_at"] or earlier["finished_at"] > later["started_at"]:
                 wrong.append(f"{later['id']} began before {earlier['id']} had ended")
     return wrong
 
