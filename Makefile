@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DATA_DIR ?= .headway
 PORT ?= 8080
-TESTERS ?= 4
+TESTERS ?= 3
 
 .PHONY: setup demo up test lint check bench chaos lock
 

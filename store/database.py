@@ -48,7 +48,7 @@ class Database:
         url: str,
         pool_size: int = 10,
         patience_seconds: float | None = None,
-        queue_seconds: float = 5,
+        queue_seconds: float = 10,
         idle_seconds: float = 15,
     ) -> None:
         """`patience_seconds` is what a piece of work may take until the database is taken for away; None: any time.
