@@ -377,7 +377,14 @@ async def outage(of: Service, number: int, seconds: float, *, patience: float = 
         host.stand_in.goes_on.set()  # whoever cannot be reached goes on all the same
         host.door.shut()
     await asyncio.sleep(seconds)
-    waiting = [one for one in await of.all(identities) if waits(one)]
+    waiting: set[str] = set()
+
+    async def all_were_seen_waiting() -> bool:
+        """Not in one moment: whoever is being tried again does not wait."""
+        waiting.update(one.id for one in await of.all(identities) if waits(one))
+        return len(waiting) == number
+
+    await eventually(all_were_seen_waiting, patience)
     for host in of.hosts.values():
         await host.comes_back()
     found = await outcome(of, identities, seconds=patience)
