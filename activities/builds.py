@@ -46,7 +46,7 @@ STATUS_OF_STAGE = {"building": Status.BUILDING, "built": Status.BUILDING}
 """How far a deployment is while its build is in a stage; the others say nothing new."""
 
 
-_AWAY = frozenset({ErrorCode.PROVIDER_ERROR, ErrorCode.RATE_LIMITED, ErrorCode.UNAVAILABLE})
+_AWAY = frozenset({ErrorCode.PROVIDER_ERROR, ErrorCode.RATE_LIMITED, ErrorCode.UNAVAILABLE, ErrorCode.INTERNAL})
 
 
 class Checks(Protocol):
@@ -78,8 +78,7 @@ class BuildActivities:
     async def start_build(self, step: StartBuild) -> Build:
         """Asks the provider for the build of this deployment; the one that is there counts."""
         await self._progress.reach(step.deployment_id, Status.INITIALIZING)
-        timeout = timedelta(seconds=step.build_timeout_seconds)
-        request = await self._progress.build_request(step.deployment_id, timeout)
+        request = await self._request_of(step.deployment_id, step.build_timeout_seconds)
         async with (
             self._waiting(step.deployment_id),
             _within(START_SECONDS, f"{step.provider} has not started a build"),
@@ -167,7 +166,7 @@ class BuildActivities:
         if Capability.REPOINT not in provider.capabilities:
             return False
         await self._progress.reach(step.deployment_id, Status.INITIALIZING)
-        request = await self._to_publish(await self._progress.build_request(step.deployment_id, timedelta()))
+        request = await self._to_publish(await self._request_of(step.deployment_id, 0))
         if request is None:
             return True
         try:
@@ -225,7 +224,7 @@ class BuildActivities:
 
     @contextlib.asynccontextmanager
     async def _waiting(self, deployment_id: str) -> AsyncIterator[None]:
-        """While Temporal tries a provider again that cannot be worked with now, the deployment says why it waits."""
+        """While Temporal tries again what cannot be done now, the deployment says why it waits."""
         try:
             yield
         except DeploymentError as error:
@@ -243,8 +242,12 @@ class BuildActivities:
             raise DeploymentError(ErrorCode.INVALID_REQUEST, message) from None
 
     async def _request(self, step: BuildStep) -> BuildRequest:
-        timeout = timedelta(seconds=step.build_timeout_seconds)
-        return await self._progress.build_request(step.build.deployment_id, timeout)
+        return await self._request_of(step.build.deployment_id, step.build_timeout_seconds)
+
+    async def _request_of(self, deployment_id: str, build_timeout_seconds: float) -> BuildRequest:
+        """One whose secrets cannot be opened now waits for that, too."""
+        async with self._waiting(deployment_id):
+            return await self._progress.build_request(deployment_id, timedelta(seconds=build_timeout_seconds))
 
     def _pump(self, request: BuildRequest) -> LogPump:
         return LogPump(self._logs, request.deployment_id, [*request.secrets.values(), *self._hidden])

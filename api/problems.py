@@ -131,6 +131,8 @@ def of_unexpected(request: Request, error: Exception) -> Response:
 async def of_deployment_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, DeploymentError) or error.code in ENDINGS:
         return of_unexpected(request, error)
+    if error.code is ErrorCode.INTERNAL:
+        _log.error("cannot be answered", path=request.url.path, trace_id=trace_id(request.scope), reason=error.message)
     details = dict(error.details)
     if error.code is ErrorCode.RATE_LIMITED:
         details["violated-policies"] = ["trigger"]

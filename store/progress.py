@@ -8,6 +8,7 @@ taken over writes nothing (`domain.fence`).
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import structlog
 from psycopg.types.json import Jsonb
 
 from domain.audit import SYSTEM
@@ -16,7 +17,7 @@ from domain.configuration import DeploymentConfiguration
 from domain.deployment import Deployment, DeploymentMetadata, Repository
 from domain.descent import Descent
 from domain.ending import Ending
-from domain.errors import ErrorCode
+from domain.errors import DeploymentError, ErrorCode
 from domain.fence import ATTEMPT, refuse_overtaken
 from domain.result import DeploymentResult, DeploymentSummary, DeploymentWarning
 from domain.states import TERMINAL, Status, moves
@@ -142,14 +143,28 @@ class ProgressStore:
             await publications.check(connection, await _own_row(connection, deployment_id), number)
 
     async def finish(self, deployment_id: str, ending: Ending) -> Deployment:
-        """The final status, the result and the freed lane: one transaction. One that has ended stays as it is."""
+        """The final status, the result and the freed lane: one transaction. One that has ended stays as it is.
+
+        A rollback by itself that cannot be made hinders no ending: it is told there instead.
+        """
+        try:
+            return await self._finish(deployment_id, ending)
+        except DeploymentError as error:
+            if error.code is ErrorCode.UNAVAILABLE:
+                raise
+            ended = await self._finish(deployment_id, ending, hindered=error.message)
+            _log.error("nothing is rolled back", deployment=deployment_id, reason=error.message)
+            return ended
+
+    async def _finish(self, deployment_id: str, ending: Ending, hindered: str | None = None) -> Deployment:
+        """`hindered` is why no rollback can be made."""
         async with self._database.transaction() as connection:
             await lanes.lock(connection, deployment_id)
             row = await _own_row(connection, deployment_id)
             if row["status"] in TERMINAL:
                 return deployment_of(row, None)
             before, ending = row, _stood_aside(row, _as_it_was(row, ending))
-            after = await rollbacks.aftermath(connection, row, ending)
+            after = await rollbacks.aftermath(connection, row, ending, hindered)
             ending = _telling(ending, after)
             if after is not None and after.target is not None:
                 row, _ = await lanes.step_out(connection, row)
@@ -184,6 +199,8 @@ class ProgressStore:
         await self._deployments.bring_back(connection, asked, target, SYSTEM, why[:_LONGEST_REASON])
         await lanes.grant(connection, environment["id"])
 
+
+_log = structlog.get_logger()
 
 _LONGEST_REASON = 500
 _REQUEST_COLUMNS = ("project_id", "source_ref", "commit_sha", "repository_url", "provider_settings")

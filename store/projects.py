@@ -33,7 +33,7 @@ from store import audit, data_keys
 from store.database import Connection, Database, Row, execute
 from store.idempotency import IdempotentRequest, Outcome, once
 from store.paging import fetch_page
-from store.seal import BY_DATA_KEY, Sealer, Seals
+from store.seal import BY_DATA_KEY, CannotOpen, Sealer, Seals
 from store.tables import EnvironmentRow, ProjectRow
 
 DEFAULT_ENVIRONMENT = "production"
@@ -189,7 +189,8 @@ class ProjectStore:
         sealed = row["secrets"]
         by_ring = sealed is not None and not bytes(sealed).startswith(BY_DATA_KEY)
         # Whoever seals under a data key also counts: so nothing is opened for its names.
-        told = versions(secret_counts(row, opened_secrets(row, self._sealer, purpose) if by_ring else ()))
+        names = _names_of(row, self._sealer, purpose) if by_ring else ()
+        told = versions(secret_counts(row, names))
         change = ConfigurationChange.stored(row["configuration"])
         shown = change.model_dump(mode="json", by_alias=True, exclude_unset=True, warnings=False)
         secrets = {"secrets": dict.fromkeys(told, HIDDEN)} if told else {}
@@ -230,6 +231,14 @@ def opened_secrets(row: Row, sealer: Seals, purpose: str) -> dict[str, str]:
         return {}
     opened: dict[str, str] = orjson.loads(sealer.open(bytes(row["secrets"]), purpose))
     return opened
+
+
+def _names_of(row: Row, sealer: Seals, purpose: str) -> Iterable[str]:
+    """None of them where they cannot be opened: the other projects of a list are to be seen all the same."""
+    try:
+        return opened_secrets(row, sealer, purpose)
+    except CannotOpen:
+        return ()
 
 
 def secret_counts(row: Row, names: Iterable[str]) -> dict[str, CountedSecret]:

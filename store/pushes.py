@@ -74,11 +74,9 @@ class PushStore:
         except DeploymentError as error:
             if error.code is ErrorCode.UNAVAILABLE:
                 raise
+            if isinstance(error, CannotOpen):  # a key is missing: the pushes of other projects do not wait for that
+                error.retry_after_seconds = _KEY_AGAIN_SECONDS
             await _put_off(connection, push, error)
-            return None
-        except CannotOpen as error:  # a key is missing: the pushes of other projects do not wait for that
-            away = DeploymentError(ErrorCode.UNAVAILABLE, str(error), retry_after_seconds=_KEY_AGAIN_SECONDS)
-            await _put_off(connection, push, away)
             return None
         await _change(connection, [push], state="applied", reason=None, deployment_id=UUID(deployment.id))
         return deployment

@@ -43,8 +43,8 @@ class Aftermath:
     target: Row | None = None
 
 
-async def aftermath(connection: Connection, row: Row, ending: Ending) -> Aftermath | None:
-    """None: it never went live, or it is well, or something newer is live.
+async def aftermath(connection: Connection, row: Row, ending: Ending, hindered: str | None) -> Aftermath | None:
+    """None: it never went live, or it is well, or something newer is live. `hindered` is why nothing can come back.
 
     A rollback that fails is not rolled back again: whatever is broken then, another turn does not mend it.
     """
@@ -59,6 +59,8 @@ async def aftermath(connection: Connection, row: Row, ending: Ending) -> Afterma
         return Aftermath(f"it is live all the same; {way}")
     if target is None:
         return Aftermath(f"it is live all the same; {_NOTHING_BEFORE}")
+    if hindered is not None:
+        return Aftermath(f"it is live all the same; deployment {target['id']} does not come back by itself: {hindered}")
     return Aftermath(f"deployment {target['id']}, which was live before, comes back by itself", target)
 
 

@@ -15,13 +15,18 @@ from typing import Protocol
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from domain.errors import DeploymentError, ErrorCode
+
 BY_DATA_KEY = b"\x00"
 _NONCE = 12
 _REMEMBERED = 1000
 
 
-class CannotOpen(ValueError):
-    """No key that is here opens it, or it was altered or moved."""
+class CannotOpen(DeploymentError):
+    """No key that is here opens it, or it was altered or moved. What is mended outside: it is tried again."""
+
+    def __init__(self, purpose: str, why: str) -> None:
+        super().__init__(ErrorCode.INTERNAL, f"a stored secret cannot be opened ({purpose}): {why}")
 
 
 class Seals(Protocol):
@@ -53,8 +58,10 @@ class Sealer:
         """Raises CannotOpen."""
         end = 1 + int.from_bytes(sealed[:1])
         name = sealed[1:end]
-        key = self._keys.get(name.decode(errors="replace")) if name else None
-        return _open(key, sealed[end:], name, purpose)
+        key_id = name.decode(errors="replace")
+        if key_id not in self._keys:
+            raise CannotOpen(purpose, f"the key ring lacks key {key_id!r}; put it back into HEADWAY_SECRET_KEYS")
+        return _open(self._keys[key_id], sealed[end:], name, purpose)
 
     def remember(self, project_id: str, key: AESGCM) -> None:
         self._data_keys[project_id] = key
@@ -83,6 +90,8 @@ class ProjectSealer:
     def open(self, sealed: bytes, purpose: str) -> bytes:
         """Raises CannotOpen."""
         if sealed.startswith(BY_DATA_KEY):
+            if self._key is None:
+                raise CannotOpen(purpose, "its project has no data key")
             return _open(self._key, sealed[1:], BY_DATA_KEY, purpose)
         return self._ring.open(sealed, purpose)
 
@@ -92,13 +101,14 @@ def _seal(key: AESGCM, head: bytes, name: bytes, text: bytes, purpose: str) -> b
     return head + nonce + key.encrypt(nonce, text, name + purpose.encode())
 
 
-def _open(key: AESGCM | None, sealed: bytes, name: bytes, purpose: str) -> bytes:
+def _open(key: AESGCM, sealed: bytes, name: bytes, purpose: str) -> bytes:
     try:
-        if key is not None and len(sealed) > _NONCE:
+        if len(sealed) > _NONCE:
             return key.decrypt(sealed[:_NONCE], sealed[_NONCE:], name + purpose.encode())
     except InvalidTag:
         pass
-    raise CannotOpen(f"a secret of {purpose} cannot be opened with the keys in HEADWAY_SECRET_KEYS")
+    by = "its project's data key" if name == BY_DATA_KEY else f"the key {name.decode()!r} of HEADWAY_SECRET_KEYS"
+    raise CannotOpen(purpose, f"it is not what {by} has sealed: that is another key, or the value was altered")
 
 
 def _parse(entry: str) -> tuple[str, AESGCM]:

@@ -54,7 +54,7 @@ class SealedPayloads(PayloadCodec):
         return [self._sealed(payload) for payload in payloads]
 
     async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
-        """Raises ValueError when a sealed payload opens with no key of the ring."""
+        """Raises DeploymentError when a sealed payload opens with no key of the ring."""
         return [self._opened(payload) for payload in payloads]
 
     async def encode_document(self, document: Any) -> dict[str, Any]:
@@ -63,10 +63,11 @@ class SealedPayloads(PayloadCodec):
 
     async def decode_document(self, document: Any) -> dict[str, Any]:
         """Raises DeploymentError (invalid-request)."""
+        payloads = _payloads(document)
         try:
-            return _document(await self.decode(_payloads(document)))
-        except ValueError as error:
-            raise DeploymentError(ErrorCode.INVALID_REQUEST, f"cannot be decoded: {error}") from error
+            return _document(await self.decode(payloads))
+        except DeploymentError as error:
+            raise DeploymentError(ErrorCode.INVALID_REQUEST, f"cannot be decoded: {error.message}") from error
 
     def _sealed(self, payload: Payload) -> Payload:
         metadata = {_ENCODING: ENCRYPTED, _KEY: self._seals.key_id.encode()}

@@ -164,6 +164,26 @@ async def test_a_provider_that_is_away_is_waited_for_and_the_deployment_says_why
     assert (await bench.now()).waiting_on is None
 
 
+async def test_secrets_that_do_not_open_are_waited_for_and_the_deployment_says_why(
+    bench: Bench, database: Database
+) -> None:
+    steps = BuildActivities(
+        {"scripted": bench.provider},
+        ProgressStore(database, Sealer(f"other:{'A' * 43}=")),
+        bench.logs,
+        AddressChecks(allow_private_addresses=True),
+    )
+    bench.steps, mended = steps, bench.steps
+    with pytest.raises(ApplicationError) as failed:
+        await bench.start()
+    assert not failed.value.non_retryable
+    now = await bench.now()
+    assert "lacks key 'test'; put it back into HEADWAY_SECRET_KEYS" in (now.waiting_reason or "")
+    bench.steps = mended
+    await bench.start()
+    assert (await bench.now()).waiting_on is None
+
+
 async def test_what_the_provider_lets_it_wait_for_is_shown_while_it_does(bench: Bench) -> None:
     bench.provider.waits = "it is in the provider's queue"
     step = await bench.start()

@@ -45,15 +45,18 @@ async def test_what_is_refused_is_named_and_not_repeated(
     assert VALUE not in "".join(capfd.readouterr())
 
 
-async def test_a_value_that_no_key_opens_is_a_500_that_says_nothing(
-    api: Api, start: Start, site: dict[str, Any]
+async def test_a_value_that_no_key_opens_is_a_500_that_names_the_key_to_callers_and_operators(
+    api: Api, start: Start, site: dict[str, Any], capfd: pytest.CaptureFixture[str]
 ) -> None:
     del site
     await api("PATCH", "/v1/projects/site", {"configuration": {"secrets": {"KEY": VALUE}}})
     stranger = await start(secret_keys=SecretStr(NEW))
     answer = await stranger("POST", "/v1/deployments", {"projectId": "site", "sourceRef": "main"})
     assert (answer.status_code, answer.json()["code"]) == (500, "deployment/internal")
-    assert "HEADWAY" not in answer.text
+    missing = "the key ring lacks key 'test'; put it back into HEADWAY_SECRET_KEYS"
+    assert answer.json()["detail"].endswith(missing)
+    assert "lacks key" in "".join(capfd.readouterr())
+    assert not any(value in answer.text for value in (VALUE, NEW.partition(":")[2], SECRET_KEYS.partition(":")[2]))
 
 
 async def test_versions_are_told_by_projects_environments_deployments_and_previews(

@@ -218,6 +218,29 @@ async def test_what_went_live_and_is_not_well_is_rolled_back_by_itself(shop_of: 
     ]
 
 
+async def test_a_rollback_that_cannot_be_made_hinders_no_ending(
+    shop_of: Shop, database: Database, capfd: pytest.CaptureFixture[str]
+) -> None:
+    first = await shop_of.deploy(1)
+    bad = await shop_of.trigger(**BACK)
+    waiting = await shop_of.trigger()
+    await database.fetch_all(
+        "update deployments set secrets = %(sealed)s where id = %(id)s returning id",
+        {"sealed": Sealer(f"lost:{'A' * 43}=").seal(b"{}", f"deployment {first.id}"), "id": first.id},
+    )
+    ended = await shop_of.goes_bad(bad)
+    assert (ended.status, (await shop_of.newest()).id) == (Status.FAILED, waiting.id)
+    assert (await shop_of.gate.look(waiting.id)).may_go
+    result = await shop_of.deployments.result(bad.id)
+    assert ended.error is not None
+    assert result is not None
+    [warning] = result.warnings
+    assert warning.message == ended.error.hint
+    assert f"deployment {first.id} does not come back by itself" in warning.message
+    assert "lacks key 'lost'" in warning.message
+    assert "nothing is rolled back" in "".join(capfd.readouterr())
+
+
 async def test_a_rollback_that_fails_is_not_rolled_back(shop_of: Shop) -> None:
     await shop_of.deploy(1, **BACK)
     await shop_of.goes_bad(await shop_of.trigger(**BACK))

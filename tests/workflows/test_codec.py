@@ -46,7 +46,7 @@ async def test_after_a_key_was_replaced_both_open() -> None:
 
 @pytest.mark.parametrize("wrong", [codec(NEW_KEY), codec(namespace="elsewhere")])
 async def test_no_other_key_and_no_other_namespace_opens_it(wrong: SealedPayloads) -> None:
-    with pytest.raises(ValueError, match="cannot be opened"):
+    with pytest.raises(DeploymentError, match="cannot be opened"):
         await wrong.decode(await codec().encode([CLEAR]))
 
 
