@@ -34,6 +34,7 @@ class BuildState(Wire):
     stage: BuildStage
     pid: int
     step: str | None = None
+    waiting: str | None = None
     started_at: Timestamp
     finished_at: Timestamp | None = None
     repository: Repository | None = None

@@ -82,6 +82,7 @@ class Follower:
             lines=page.lines,
             stage=state.stage if over or not state.ended else "building",
             step=state.step,
+            waiting=state.waiting,
             repository=state.repository,
             failure=state.failure if over else None,
         )

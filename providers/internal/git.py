@@ -5,13 +5,18 @@ Rules:
 2. It fetches by http, https, ssh and git, runs no hook, filter or helper, asks nobody, and follows no redirect where
    private addresses are refused: it connects to the address that was checked.
 3. A branch wins over a tag, a tag over a commit id.
+4. A server that was read before and is out of reach is waited for, as long as the build may take. One that never was is
+   tried a few times: more likely its address is wrong.
 """
 
 import base64
+import itertools
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv6Address
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from domain.deployment import Repository
@@ -24,6 +29,7 @@ from providers.internal.steps import Steps
 
 _PORTS = {"http": 80, "https": 443, "ssh": 22, "git": 9418}
 _TRIES = 3
+_LONGEST_PAUSE_SECONDS = 15.0
 _LISTED_BRANCHES = 20
 _LONGEST_MESSAGE = 10_000
 
@@ -60,6 +66,9 @@ REF_LINE = re.compile(r"^([0-9a-f]{40}|[0-9a-f]{64})\t(\S+)$", re.MULTILINE)
 _COMMIT_TEXT = re.compile(r"([0-9a-f]{40,64})\0([^\0]*)\0(.*)", re.DOTALL)
 
 
+Outcome = TypeVar("Outcome")
+
+
 @dataclass(frozen=True)
 class Remote:
     """A repository as git is told of it: an address without credentials, and the environment that carries the rest."""
@@ -68,11 +77,52 @@ class Remote:
     environment: dict[str, str]
 
 
+class Patience:
+    """With a repository's server that is out of reach. `known`: it has been read before. `tell` hears what is waited
+    for, and None when no more."""
+
+    def __init__(self, steps: Steps, *, known: bool, tell: Callable[[str | None], None]) -> None:
+        self._steps = steps
+        self._known = known
+        self._tell = tell
+
+    def until(self, step: Callable[[], Outcome]) -> Outcome:
+        """What the step gives, once it does not say provider-error.
+
+        Raises:
+            DeploymentError: provider-error after some tries; timeout or canceled, when the build has to end.
+        """
+        for attempt in itertools.count(1):
+            try:
+                outcome = step()
+            except DeploymentError as away:
+                if away.code != ErrorCode.PROVIDER_ERROR or (attempt >= _TRIES and not self._known):
+                    raise
+                self._wait(attempt, away.message)
+            else:
+                self._tell(None)
+                return outcome
+        raise AssertionError  # it counts for ever
+
+    def _wait(self, attempt: int, why: str) -> None:
+        if attempt <= _TRIES:
+            self._steps.log.write("clone", f"{why}; trying again")
+            self._steps.log.flush(at_once=True)
+        self._tell(why)
+        try:
+            self._steps.pause(min(attempt, _LONGEST_PAUSE_SECONDS))
+        except DeploymentError as ended:
+            if ended.code != ErrorCode.TIMEOUT:
+                raise
+            raise DeploymentError(ErrorCode.TIMEOUT, f"{ended.message}; {why}") from None
+
+
 class Checkout:
-    def __init__(self, steps: Steps, remote: Remote, directory: Path) -> None:
+    def __init__(self, steps: Steps, remote: Remote, directory: Path, patience: Patience) -> None:
         self.steps = steps
         self.remote = remote
         self.directory = directory
+        self.patience = patience
 
     def fetch(self, ref: str, commit: str | None) -> Repository:
         """Leaves the files of `commit`, else of what `ref` means now.
@@ -165,14 +215,15 @@ class Checkout:
 
     def _network(self, *arguments: str) -> tuple[int, str]:
         """A command that talks to the server, tried again where trying again may help."""
-        for attempt in range(1, _TRIES + 1):
+
+        def ask() -> tuple[int, str]:
             code, said = self._git(*arguments)
-            if code == 0 or not _TRANSIENT.search(said):
-                return code, said
-            if attempt < _TRIES:
-                self.steps.log.write("clone", f"{_last_line(said)}; trying again")
-                self.steps.pause(attempt)
-        raise DeploymentError(ErrorCode.PROVIDER_ERROR, f"{self.remote.url} is out of reach: {_last_line(said)}")
+            if code != 0 and _TRANSIENT.search(said):
+                message = f"{self.remote.url} is out of reach: {_last_line(said)}"
+                raise DeploymentError(ErrorCode.PROVIDER_ERROR, message)
+            return code, said
+
+        return self.patience.until(ask)
 
     def _git(self, *arguments: str) -> tuple[int, str]:
         return self.steps.captured(["git", *arguments], self.remote.environment, self.directory)

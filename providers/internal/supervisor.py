@@ -8,6 +8,7 @@ the directory's lock and goes to the background. Rules:
 """
 
 import contextlib
+import hashlib
 import os
 import signal
 import sys
@@ -22,7 +23,7 @@ from domain.masking import Mask
 from domain.result import BuildReport, DeploymentMetrics, DeploymentWarning, Failure
 from providers.base import BuildStage
 from providers.internal.builds import BuildDirectory, BuildState, Instructions, remove_tree
-from providers.internal.git import Checkout, remote_of
+from providers.internal.git import Checkout, Patience, remote_of
 from providers.internal.log_file import LogFile
 from providers.internal.plan import Plan, Run, Toolbox, make_plan
 from providers.internal.processes import adopt_orphans, kill_descendants
@@ -83,16 +84,17 @@ class Supervisor:
         if self.bubblewrap is None:
             text = "bubblewrap is not used here: the build is held by limits and its own directory alone"
             self._say("clone", text, LogLevel.WARN)
-        request = self.request
-        remote = remote_of(
-            request.repository_url or "",
-            request.secrets,
-            allow_private_addresses=self.instructions.allow_private_addresses,
-        )
+        request, url = self.request, self.request.repository_url or ""
+        steps = self._steps([])
+        read_before = self.instructions.cache / f".read-{hashlib.sha256(url.encode()).hexdigest()[:16]}"
+        patience = Patience(steps, known=read_before.exists(), tell=self._waits)
+        private = self.instructions.allow_private_addresses
+        remote = patience.until(lambda: remote_of(url, request.secrets, allow_private_addresses=private))
         self._say("clone", f"fetching {request.commit_sha or request.source_ref} of {remote.url}")
-        repository = Checkout(self._steps([]), remote, self.build.workspace).fetch(
-            request.source_ref, request.commit_sha
-        )
+        checkout = Checkout(steps, remote, self.build.workspace, patience)
+        repository = checkout.fetch(request.source_ref, request.commit_sha)
+        with contextlib.suppress(OSError):  # a disk that is full, or a cache that was cleaned up
+            read_before.touch()
         self._tell(repository=repository.model_copy(update={"message": self.log.mask.text(repository.message or "")}))
         self._say(
             "clone", f"{repository.commit} by {repository.author}: {(repository.message or '').partition(chr(10))[0]}"
@@ -174,6 +176,10 @@ class Supervisor:
     def _say(self, step: str, message: str, level: LogLevel = LogLevel.INFO) -> None:
         self.log.write(step, message, level)
         self.log.flush(at_once=True)
+
+    def _waits(self, reason: str | None) -> None:
+        if reason != self.state.waiting:
+            self._tell(waiting=reason and self.log.mask.text(reason))
 
     def _tell(self, **changes: object) -> None:
         self.state = self.state.model_copy(update=changes)

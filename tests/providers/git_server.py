@@ -48,6 +48,7 @@ class GitServer:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.requests: list[tuple[str, str | None]] = []
+        self.away = False
         served = type("Served", (_Requests,), {"server_of": self})
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), served)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
@@ -88,7 +89,10 @@ class _Requests(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         self.server_of.requests.append((self.path, self.headers.get("Authorization")))
         kind, _, rest = self.path.lstrip("/").partition("/")
-        if kind == "moved":
+        if self.server_of.away:
+            self.send_response(503)
+            self.end_headers()
+        elif kind == "moved":
             self.send_response(302)
             self.send_header("Location", f"{self.server_of.url}/smart/{rest}")
             self.end_headers()

@@ -13,7 +13,7 @@ from domain.source import split_credentials
 from providers.base import BuildNews
 from providers.internal.git import remote_of
 from providers.internal.provider import Internal
-from tests.providers.conftest import MakeInternal, MakeRepository, build, build_request
+from tests.providers.conftest import ANY_REQUEST, MakeInternal, MakeRepository, build, build_request
 from tests.providers.git_server import GitServer, Repository
 from tests.providers.hostile_hosts import NO_HOSTS, NOWHERE
 from tests.servers import free_port
@@ -235,6 +235,50 @@ def test_a_redirect_is_not_followed_where_addresses_are_checked(
 
     assert asked.returncode != 0
     assert "error: 302" in asked.stderr
+
+
+async def test_a_server_that_was_read_before_is_waited_for(
+    internal: Internal, source: Repository, git_server: GitServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await build(internal, build_request(source.url))
+    monkeypatch.setattr(git_server, "away", True)
+    started = await internal.start_build(build_request(source.url))
+    said = []
+    async for news in internal.follow_build(ANY_REQUEST, started, ""):
+        said.append(news.waiting)
+        if sum("503" in (reason or "") for reason in said) == 4:
+            monkeypatch.undo()
+
+    assert news.stage == "built"
+    assert said[-1] is None
+    assert {reason for reason in said if reason} == {
+        f"{source.url} is out of reach: fatal: unable to access '{source.url}/': The requested URL returned error: 503"
+    }
+
+
+async def test_a_server_that_stays_away_ends_the_build_in_time_and_is_named(
+    internal: Internal, source: Repository, git_server: GitServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await build(internal, build_request(source.url))
+    monkeypatch.setattr(git_server, "away", True)
+
+    _, last, messages = await build(internal, build_request(source.url, seconds=4))
+
+    assert last.stage == "timeout"
+    assert last.failure is not None
+    assert f"{source.url} is out of reach" in last.failure.message
+    assert sum("trying again" in message for message in messages) <= 3
+
+
+async def test_a_server_that_never_answered_is_not_waited_for(
+    internal: Internal, source: Repository, git_server: GitServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(git_server, "away", True)
+
+    said = await failure(internal, source.url)
+
+    assert said.code == ErrorCode.PROVIDER_ERROR
+    assert "error: 503" in said.message
 
 
 URLS = [
