@@ -22,8 +22,9 @@ from providers.base import BuildNews
 from providers.custom.api import GONE, Api, document_of
 from providers.custom.logs import KINDS, Log, Piece, Place, Seen
 from providers.custom.pointers import text_at
-from providers.custom.words import Verdict, gone, verdict
+from providers.custom.words import gone, verdict
 from providers.http import plain
+from providers.verdict import Verdict
 from providers.wake import Wake
 
 EXCERPT_LINES = 20

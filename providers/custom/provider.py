@@ -23,8 +23,9 @@ from providers.custom.api import GONE, Api, document_of
 from providers.custom.checks import read_settings
 from providers.custom.follow import GONE_LOOKS, Follower
 from providers.custom.pointers import at, identifier_at, links_at
-from providers.custom.words import Verdict, gone, is_live, verdict
+from providers.custom.words import gone, is_live, verdict
 from providers.http import Ambiguous, Answer, Http, Options, plain
+from providers.verdict import Verdict
 from providers.wake import Watch, unwoken
 
 CANCEL_SECONDS = 90

@@ -4,15 +4,15 @@ A build whose word means `built` is done once it is live, where the description 
 publishes by itself.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 from domain.errors import ErrorCode
 from domain.result import Failure
-from providers.base import FINAL_STAGES, BuildStage
+from providers.base import BuildStage
 from providers.custom.pointers import at, text_at, word_at
 from providers.custom.settings import Settings
 from providers.http import Answer, plain
+from providers.verdict import Verdict
 
 CODES: dict[BuildStage, ErrorCode] = {
     "failed": ErrorCode.BUILD_FAILED,
@@ -24,18 +24,6 @@ SAID: dict[BuildStage, str] = {
     "canceled": "it was canceled there",
     "timeout": "it took longer than is allowed there",
 }
-
-
-@dataclass(frozen=True)
-class Verdict:
-    stage: BuildStage = "initializing"
-    step: str | None = None
-    waiting: str | None = None
-    failure: Failure | None = None
-
-    @property
-    def final(self) -> bool:
-        return self.stage in FINAL_STAGES
 
 
 def verdict(settings: Settings, answer: Answer, document: Any) -> Verdict:

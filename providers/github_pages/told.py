@@ -2,7 +2,9 @@
 
 import time
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
+
+from providers.told import ToldSoFar
 
 GIVEN_UP = -1
 WHOLE = -1
@@ -17,7 +19,7 @@ class ToldJob(BaseModel):
     lines: int = 0
 
 
-class Told(BaseModel):
+class Told(ToldSoFar):
     attempt: int = 0
     """The newest one whose beginning was told, and the newest whose end was."""
     ended: int = 0
@@ -27,14 +29,6 @@ class Told(BaseModel):
     record: int = 0
     """The GitHub Deployment that is written beside; GIVEN_UP where it could not be."""
     record_tries: int = 0
-
-    @classmethod
-    def read(cls, cursor: str) -> "Told":
-        """A cursor that is not ours tells that nothing was told."""
-        try:
-            return cls.model_validate_json(cursor or "{}")
-        except ValidationError:
-            return cls()
 
     def cursor(self) -> str:
         jobs = {name: job for name, job in self.jobs.items() if job != ToldJob()}

@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import Field
 
 from domain.build import BuildRequest
 from domain.deployment import Repository
@@ -30,7 +30,9 @@ from providers.netlify.live import locked
 from providers.netlify.log import note, read_log
 from providers.netlify.pace import Pace
 from providers.netlify.variables import NOT_HANDED_OVER, are_left_out
-from providers.netlify.words import Verdict, gone, page_of, passed, verdict
+from providers.netlify.words import gone, page_of, passed, verdict
+from providers.told import ToldSoFar
+from providers.verdict import Verdict
 from providers.wake import Wake
 
 GONE_LOOKS = 3
@@ -41,19 +43,11 @@ EXCERPT_LINES = 20
 News = AsyncGenerator[BuildNews, None]
 
 
-class Told(BaseModel):
+class Told(ToldSoFar):
     """What has been told: the cursor. `notes` are lines of ours, `log` is how many there were of Netlify's log."""
 
     notes: list[str] = Field(default_factory=list)
     log: int = 0
-
-    @classmethod
-    def read(cls, cursor: str) -> "Told":
-        """A cursor that is not ours tells that nothing was told."""
-        try:
-            return cls.model_validate_json(cursor or "{}")
-        except ValidationError:
-            return cls()
 
     def first(self, name: str) -> bool:
         """Whether it is new; from now on it is not."""

@@ -5,13 +5,13 @@ A build that was canceled or that had nothing to do ends as `error`, too: its me
 """
 
 import re
-from dataclasses import dataclass
 
 from domain.errors import ErrorCode
 from domain.result import Failure
-from providers.base import FINAL_STAGES, BuildStage
+from providers.base import BuildStage
 from providers.http import link, plain
 from providers.netlify.calls import Deploy
+from providers.verdict import Verdict
 
 READY = "ready"
 
@@ -54,18 +54,6 @@ _PASSED |= dict.fromkeys(("processing", "processed", READY), 2)
 _STAGE = re.compile(r"failed during stage '([^']{1,80})':\s*", re.IGNORECASE)
 _CANCELED = re.compile(r"(?:the |this )?(?:build |deploy )?(?:was |has been )?cancell?ed\b|skipped\.?$", re.IGNORECASE)
 """How such a message begins."""
-
-
-@dataclass(frozen=True)
-class Verdict:
-    stage: BuildStage = "initializing"
-    step: str | None = None
-    waiting: str | None = None
-    failure: Failure | None = None
-
-    @property
-    def final(self) -> bool:
-        return self.stage in FINAL_STAGES
 
 
 def verdict(deploy: Deploy) -> Verdict:

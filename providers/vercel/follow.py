@@ -26,7 +26,8 @@ from providers.http import Params, plain
 from providers.vercel.api import Api
 from providers.vercel.calls import EVENTS, Deployment
 from providers.vercel.events import NEWS_OF_STATE, Entry, Place, entry_of, records_of, short
-from providers.vercel.words import Verdict, gone, verdict
+from providers.vercel.words import gone, verdict
+from providers.verdict import Verdict
 from providers.wake import Wake
 
 BEAT_SECONDS = 0.8

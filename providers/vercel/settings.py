@@ -2,12 +2,12 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import StringConstraints, ValidationError, model_validator
+from pydantic import StringConstraints, model_validator
 
 from domain.build import BuildRequest
-from domain.errors import DeploymentError, ErrorCode
 from domain.source import is_commit
 from domain.wire import Request
+from providers.project_settings import ProjectSettings
 
 PRODUCTION = "production"
 PREVIEW = "preview"
@@ -51,7 +51,10 @@ class GitSource(Request):
         return set(self.model_dump(by_alias=True, exclude_none=True)) - {"type"}
 
 
-class Settings(Request):
+class Settings(ProjectSettings):
+    provider = "vercel"
+    accepted = "projectId or projectName, teamId, gitSource, target"
+
     project_id: Name | None = None
     project_name: Name | None = None
     team_id: Name | None = None
@@ -68,31 +71,9 @@ class Settings(Request):
     def project(self) -> str:
         return self.project_id or self.project_name or ""
 
-    @classmethod
-    def read(cls, settings: dict[str, Any]) -> Self:
-        """
-        Raises:
-            DeploymentError: invalid-request, with the fields that are wrong.
-        """
-        try:
-            return cls.model_validate(settings)
-        except ValidationError as error:
-            fields = [
-                ("/".join(("/providerSettings", *map(str, wrong["loc"]))), _said(wrong["type"], wrong["msg"]))
-                for wrong in error.errors(include_url=False, include_context=False, include_input=False)
-            ]
-            message = "the providerSettings of vercel are refused: " + "; ".join(": ".join(field) for field in fields)
-            raise DeploymentError(ErrorCode.INVALID_REQUEST, message[:1000], fields=fields) from None
-
     def target_of(self, request: BuildRequest) -> str:
         """Where a deployment goes: by the setting, else by the environment's name."""
         return self.target or (PRODUCTION if request.environment == PRODUCTION else PREVIEW)
-
-
-def _said(kind: str, message: str) -> str:
-    if kind == "extra_forbidden":
-        return "is not known; accepted are projectId or projectName, teamId, gitSource, target"
-    return message.removeprefix("Value error, ")
 
 
 def commit_of(request: BuildRequest) -> str | None:

@@ -4,13 +4,13 @@ READY is not live: the build is done once its domains are assigned, or once it w
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from domain.errors import ErrorCode
 from domain.result import Failure
-from providers.base import FINAL_STAGES, BuildStage
+from providers.base import BuildStage
 from providers.http import link, plain
 from providers.vercel.calls import Deployment
+from providers.verdict import Verdict
 
 STAGES: dict[str, BuildStage] = {
     "QUEUED": "initializing",
@@ -48,18 +48,6 @@ NOT_LIVE: tuple[tuple[Callable[[Deployment], bool], str], ...] = (
     (lambda d: _check(d) == "failed", "vercel's check of the domains has failed"),
 )
 """Why a build that is well does not go live."""
-
-
-@dataclass(frozen=True)
-class Verdict:
-    stage: BuildStage = "initializing"
-    step: str | None = None
-    waiting: str | None = None
-    failure: Failure | None = None
-
-    @property
-    def final(self) -> bool:
-        return self.stage in FINAL_STAGES
 
 
 def verdict(deployment: Deployment) -> Verdict:

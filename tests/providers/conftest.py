@@ -87,17 +87,20 @@ def build_request(
     commit: str | None = None,
     secrets: dict[str, str] | None = None,
     project: str = "shop",
+    environment: str = "production",
+    settings: dict[str, Any] | None = None,
     seconds: float = 60,
     **configuration: Any,
 ) -> BuildRequest:
     return BuildRequest(
         deployment_id=str(uuid7()),
         project_id=project,
-        environment="production",
+        environment=environment,
         source_ref=ref,
         commit_sha=commit,
         repository_url=repository_url,
-        configuration=DeploymentConfiguration(environment="production", **configuration),
+        configuration=DeploymentConfiguration(environment=environment, **configuration),
+        provider_settings=settings or {},
         secrets=secrets or {},
         deadline=datetime.now(UTC) + timedelta(seconds=seconds),
     )

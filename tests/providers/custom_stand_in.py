@@ -6,7 +6,6 @@ It has what that one does not have: a log as plain text, by offset and by range,
 import itertools
 import json
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from domain.configuration import DeploymentConfiguration
-from domain.ids import uuid7
 from providers.base import BuildRequest
+from tests.providers.conftest import build_request
 from tests.providers.stand_in import StandIn
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "custom-provider"
@@ -44,20 +42,8 @@ def merged(settings: dict[str, Any], changed: dict[str, Any]) -> dict[str, Any]:
 
 
 def asked_for(settings: dict[str, Any], ref: str = "well", **more: Any) -> BuildRequest:
-    secrets = more.pop("secrets", {"DEPLOY_TOKEN": TOKEN})
-    commit = more.pop("commit", None)
-    return BuildRequest(
-        deployment_id=str(uuid7()),
-        project_id="shop",
-        environment="production",
-        source_ref=ref,
-        commit_sha=commit,
-        repository_url="https://git.example.org/shop.git",
-        configuration=DeploymentConfiguration(environment="production", **more),
-        provider_settings=settings,
-        secrets=secrets,
-        deadline=datetime.now(UTC) + timedelta(seconds=60),
-    )
+    asked = {"secrets": {"DEPLOY_TOKEN": TOKEN}, **more}
+    return build_request("https://git.example.org/shop.git", ref=ref, settings=settings, **asked)
 
 
 @dataclass

@@ -17,6 +17,7 @@ import contextlib
 import functools
 import json
 import re
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
@@ -146,7 +147,7 @@ class Recorded:
         return json.loads(self.body)
 
 
-class StandIn:
+class StandIn(ABC):
     description: ClassVar[str]
 
     def __init__(self) -> None:
@@ -159,8 +160,9 @@ class StandIn:
         """Of what was made, by our deployment's id: one intent must be one."""
         self._router = Router(self.routes())
 
+    @abstractmethod
     def routes(self) -> list[Route]:
-        raise NotImplementedError
+        """What there is to be asked."""
 
     def described_path(self, path: str) -> str:
         """The path as the description has it: for the rare one where a parameter holds slashes."""

@@ -4,14 +4,7 @@ import pytest
 
 from domain.errors import DeploymentError, ErrorCode
 from providers.breaker import FIRST_PAUSE, LONGEST_PAUSE, THRESHOLD, Breaker, Breakers
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.clock import Clock
 
 
 @pytest.fixture

@@ -64,8 +64,7 @@ async def provider(github: GithubStandIn) -> AsyncIterator[GithubPages]:
 
 
 def wanted(ref: str = "main", settings: dict[str, str] | None = None, **more: Any) -> BuildRequest:
-    request = build_request("https://github.com/octo/site.git", ref=ref, **more)
-    return request.model_copy(update={"provider_settings": settings or SETTINGS})
+    return build_request("https://github.com/octo/site.git", ref=ref, settings=settings or SETTINGS, **more)
 
 
 class TestPromise(ProviderConformance):

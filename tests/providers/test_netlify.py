@@ -10,17 +10,15 @@ from typing import Any
 
 import pytest
 
-from domain.configuration import DeploymentConfiguration
 from domain.errors import DeploymentError, ErrorCode
 from domain.fence import Overtaken
-from domain.ids import uuid7
 from domain.log import LogLevel
 from providers.base import Build, BuildNews, BuildRequest
 from providers.http import Options
 from providers.netlify.pace import Pace
 from providers.netlify.provider import Netlify
 from tests.providers.conformance import ProviderConformance, messages, told
-from tests.providers.conftest import overtaken
+from tests.providers.conftest import build_request, overtaken
 from tests.providers.netlify_stand_in import ACCOUNT, COMMIT, LINES, SITE, TOKEN, Made, NetlifyStandIn
 from tests.providers.stand_in import in_the_end
 
@@ -38,23 +36,9 @@ FILES = {"siteId": SITE, "mode": "files"}
 BUILT = ["netlify builds it", "netlify takes over what was built"]
 
 
-def asked_for(
-    ref: str, *, environment: str = "staging", secrets: dict[str, str] | None = None, **more: Any
-) -> BuildRequest:
-    settings = more.pop("settings", SETTINGS)
-    commit = more.pop("commit", None)
-    return BuildRequest(
-        deployment_id=str(uuid7()),
-        project_id="shop",
-        environment=environment,
-        source_ref=ref,
-        commit_sha=commit,
-        repository_url="https://github.com/acme/shop.git",
-        configuration=DeploymentConfiguration(environment=environment, **more),
-        provider_settings=settings,
-        secrets=secrets or {},
-        deadline=datetime.now(UTC) + timedelta(seconds=60),
-    )
+def asked_for(ref: str, **more: Any) -> BuildRequest:
+    asked = {"settings": SETTINGS, "environment": "staging", **more}
+    return build_request("https://github.com/acme/shop.git", ref=ref, **asked)
 
 
 def production(ref: str = "well", **more: Any) -> BuildRequest:

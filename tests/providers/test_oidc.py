@@ -18,24 +18,16 @@ from domain.oidc import TrustedIssuer
 from domain.token import Token
 from providers import oidc
 from providers.oidc import Issuers
+from tests.clock import Clock
 from tests.issuer import AUDIENCE, CONFIGURATION, KEYS, Issuer, private_key, published
 from tests.servers import eventually
 
 ONE_LOOK = [CONFIGURATION, KEYS]
 
 
-class Clock:
-    """Stands still, unless a test moves it. What tokens say of times is compared with the real one."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def clock() -> Clock:
+    """What tokens say of times is compared with the real one."""
     return Clock()
 
 

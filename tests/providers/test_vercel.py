@@ -3,22 +3,19 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from domain.configuration import DeploymentConfiguration
 from domain.errors import DeploymentError, ErrorCode
 from domain.fence import Overtaken
-from domain.ids import uuid7
 from domain.log import LogLevel
 from providers.base import Build, BuildNews, BuildRequest
 from providers.http import Options
 from providers.vercel.follow import Pace
 from providers.vercel.provider import Vercel
 from tests.providers.conformance import ProviderConformance, messages, told
-from tests.providers.conftest import overtaken
+from tests.providers.conftest import build_request, overtaken
 from tests.providers.stand_in import Fault, in_the_end
 from tests.providers.vercel_stand_in import LINES, PROJECT, TOKEN, Made, VercelStandIn
 from tests.servers import eventually
@@ -28,23 +25,9 @@ SETTINGS = {"projectId": PROJECT, "gitSource": {"type": "github", "org": "acme",
 MORNING = 1_700_000_000_000
 
 
-def asked_for(
-    ref: str, *, environment: str = "production", secrets: dict[str, str] | None = None, **more: Any
-) -> BuildRequest:
-    settings = more.pop("settings", SETTINGS)
-    commit = more.pop("commit", None)
-    return BuildRequest(
-        deployment_id=str(uuid7()),
-        project_id="shop",
-        environment=environment,
-        source_ref=ref,
-        commit_sha=commit,
-        repository_url="https://github.com/acme/shop.git",
-        configuration=DeploymentConfiguration(environment=environment, **more),
-        provider_settings=settings,
-        secrets=secrets or {},
-        deadline=datetime.now(UTC) + timedelta(seconds=60),
-    )
+def asked_for(ref: str, **more: Any) -> BuildRequest:
+    asked = {"settings": SETTINGS, "environment": "production", **more}
+    return build_request("https://github.com/acme/shop.git", ref=ref, **asked)
 
 
 @pytest.fixture
