@@ -8,6 +8,9 @@ until it is done.
 from datetime import UTC, datetime
 from uuid import UUID
 
+import psycopg
+import structlog
+
 from domain.audit import SYSTEM
 from domain.build import RemovedEnvironment
 from domain.errors import DeploymentError, ErrorCode
@@ -27,6 +30,9 @@ _ASK_AGAIN = "interval '1 minute'"
 """A take-down that is under way is asked for again after this; it is the same one then."""
 
 
+_log = structlog.get_logger()
+
+
 class EnvironmentStore:
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -44,19 +50,25 @@ class EnvironmentStore:
             await remove(connection, row, actor)
 
     async def expire_due(self, limit: int = 20) -> None:
-        """Deletes those whose time is over and where nothing runs, `limit` at most."""
+        """Deletes those whose time is over and where nothing runs, `limit` at most.
+
+        One that cannot be deleted now, whatever it is, stays until the next time, and the others go.
+        """
+        looked_at: list[UUID] = []
         for _ in range(limit):
-            async with self._database.transaction() as connection:
-                cursor = await execute(
-                    connection,
-                    f"select * from environments where expires_at <= now() and {IDLE} order by expires_at limit 1"
-                    " for no key update skip locked",
-                    {"active": sorted(ACTIVE)},
+            try:
+                async with self._database.transaction() as connection:
+                    row = await _next_due(connection, looked_at)
+                    if row is None:
+                        return
+                    looked_at.append(row["id"])
+                    await remove(connection, row, SYSTEM, f"it expired at {rfc3339(row['expires_at'])}")
+            except (DeploymentError, psycopg.Error) as error:
+                if isinstance(error, DeploymentError) and error.code is ErrorCode.UNAVAILABLE:
+                    raise
+                _log.warning(
+                    "an environment stays for now", environment=[str(one) for one in looked_at[-1:]], reason=str(error)
                 )
-                row = await cursor.fetchone()
-                if row is None:
-                    return
-                await remove(connection, row, SYSTEM, f"it expired at {rfc3339(row['expires_at'])}")
 
     async def claim_take_downs(self, limit: int = 20) -> list[str]:
         """Ids of deleted environments of which something may be live; nobody else is given the same for a while."""
@@ -64,7 +76,8 @@ class EnvironmentStore:
             "update environments set take_down_asked_at = now() where id in ("
             " select id from environments where deleted_at is not null and taken_down_at is null"
             f" and (take_down_asked_at is null or take_down_asked_at < now() - {_ASK_AGAIN})"
-            " order by deleted_at limit %(limit)s for no key update skip locked) returning id::text",
+            " order by take_down_asked_at nulls first, deleted_at limit %(limit)s"
+            " for no key update skip locked) returning id::text",
             {"limit": limit},
         )
         return [row["id"] for row in rows]
@@ -94,6 +107,16 @@ class EnvironmentStore:
             " where id = %(id)s and deleted_at is not null and taken_down_at is null returning id",
             {"id": UUID(environment_id)},
         )
+
+
+async def _next_due(connection: Connection, without: list[UUID]) -> Row | None:
+    cursor = await execute(
+        connection,
+        f"select * from environments where expires_at <= now() and {IDLE} and id <> all(%(without)s)"
+        " order by expires_at limit 1 for no key update skip locked",
+        {"active": sorted(ACTIVE), "without": without},
+    )
+    return await cursor.fetchone()
 
 
 async def remove(connection: Connection, row: Row, actor: str, reason: str | None = None) -> None:

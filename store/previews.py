@@ -7,6 +7,7 @@ lock, before any lock of an environment). What it is built with comes from the b
 from datetime import UTC, datetime
 from typing import Any
 
+from psycopg import Rollback
 from psycopg.types.json import Jsonb
 
 from domain.audit import SYSTEM
@@ -23,6 +24,7 @@ from store.projects import insert
 from store.rows import change
 from store.seal import Sealer
 
+_LOOKS = 5
 _NO_BASE: Row = {"concurrency": None, "cancel_running": None, "protection": {}}
 
 
@@ -158,27 +160,52 @@ async def _base(connection: Connection, project: Row, previews: Previews) -> Row
 
 
 async def _oldest_beyond(connection: Connection, project: Row, previews: Previews) -> Row | None:
-    """The one that has to end for another one, locked; None where there is room."""
-    cursor = await execute(
-        connection,
-        "select count(*) as number from environments"
-        " where project_id = %(id)s and branch is not null and deleted_at is null",
-        {"id": project["id"]},
+    """The one that has to end for another one, locked; None where there is room.
+
+    While one was waited for, it may have ended, or something may run there now: then all of them are looked at again.
+    """
+    for _ in range(_LOOKS):
+        there, idle = await _count(connection, project)
+        if there < previews.maximum:
+            return None
+        if not idle:
+            break
+        found = await _lock_idle(connection, project)
+        if found is not None:
+            return found
+    raise DeploymentError(
+        ErrorCode.CONFLICT,
+        f"there are {there} previews, the project's maximum is {previews.maximum}, and none is idle;"
+        " delete one, wait, or raise `previews.maximum`",
     )
-    there = await cursor.fetchone()
-    if there is None or there["number"] < previews.maximum:
-        return None
+
+
+async def _count(connection: Connection, project: Row) -> tuple[int, int]:
+    """How many there are, and how many of them are idle."""
     cursor = await execute(
         connection,
-        f"select * from environments where project_id = %(id)s and branch is not null and {IDLE}"
-        " order by expires_at, id limit 1 for no key update",
+        f"select count(*) as number, count(*) filter (where {IDLE}) as idle from environments"
+        " where project_id = %(id)s and branch is not null and deleted_at is null",
         {"id": project["id"], "active": sorted(ACTIVE)},
     )
-    idle = await cursor.fetchone()
-    if idle is None:
-        raise DeploymentError(
-            ErrorCode.CONFLICT,
-            f"there are {there['number']} previews, the project's maximum is {previews.maximum}, and none is idle;"
-            " delete one, wait, or raise `previews.maximum`",
+    [row] = await cursor.fetchall()
+    return row["number"], row["idle"]
+
+
+async def _lock_idle(connection: Connection, project: Row) -> Row | None:
+    """The one that is idle the longest; None when it is no longer once it is locked, and then it is not locked."""
+    asked = {"id": project["id"], "active": sorted(ACTIVE)}
+    async with connection.transaction():
+        cursor = await execute(
+            connection,
+            f"select * from environments where project_id = %(id)s and branch is not null and {IDLE}"
+            " order by expires_at, id limit 1 for no key update",
+            asked,
         )
-    return idle
+        found = await cursor.fetchone()
+        # A statement of its own: the one above saw the deployments as they were before it waited.
+        still = f"select 1 from environments where id = %(found)s and {IDLE}"
+        if found and await (await execute(connection, still, {**asked, "found": found["id"]})).fetchone():
+            return found
+        raise Rollback
+    return None

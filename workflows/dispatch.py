@@ -1,6 +1,11 @@
-"""Delivers to Temporal what was accepted while it was away, or by an API process that died before it could."""
+"""Delivers to Temporal what was accepted while it was away, or by an API process that died before it could.
+
+Rule: while Temporal answers, what cannot be delivered is put off, for longer each time, and the others have their turn.
+"""
 
 import asyncio
+import time
+from collections.abc import Awaitable, Collection
 from typing import Protocol
 
 import structlog
@@ -11,6 +16,9 @@ from domain.webhook import News
 from workflows.control import DeploymentWorkflows
 
 EVERY_SECONDS = 1.0
+LONGEST_PAUSE_SECONDS = 30.0
+"""Between two tries of what cannot be delivered."""
+_FORGOTTEN_SECONDS = 600.0
 
 _log = structlog.get_logger()
 
@@ -18,9 +26,9 @@ _log = structlog.get_logger()
 class Undelivered(Protocol):
     """The store's outbox."""
 
-    async def not_started(self) -> list[Deployment]: ...
-    async def not_canceled(self) -> list[str]: ...
-    async def not_woken(self) -> list[str]: ...
+    async def not_started(self, without: Collection[str]) -> list[Deployment]: ...
+    async def not_canceled(self, without: Collection[str]) -> list[str]: ...
+    async def not_woken(self, without: Collection[str]) -> list[str]: ...
     async def mark_started(self, deployment_id: str) -> None: ...
     async def mark_canceled(self, deployment_id: str) -> None: ...
     async def mark_woken(self, deployment_id: str) -> None: ...
@@ -47,18 +55,47 @@ class EndingEnvironments(Protocol):
     async def claim_take_downs(self) -> list[str]: ...
 
 
+class Tries:
+    """Deliveries, of which each may fail by itself."""
+
+    def __init__(self, workflows: DeploymentWorkflows) -> None:
+        self._workflows = workflows
+        self._failed: dict[str, tuple[int, float]] = {}
+        """How often in a row, and until when it is put off."""
+
+    def put_off(self) -> list[str]:
+        """Whose turn is not now."""
+        now = time.monotonic()
+        self._failed = {one: tried for one, tried in self._failed.items() if tried[1] > now - _FORGOTTEN_SECONDS}
+        return [one for one, (_, until) in self._failed.items() if until > now]
+
+    async def deliver(self, identity: str, what: Awaitable[None]) -> bool:
+        """Whether it was delivered. Raises DeploymentError (unavailable) when Temporal does not answer at all."""
+        try:
+            await what
+        except Exception as error:  # noqa: BLE001 - whatever it is with this one, the others are delivered
+            await self._workflows.ping()
+            times = self._failed.get(identity, (0, 0.0))[0] + 1
+            self._failed[identity] = times, time.monotonic() + min(LONGEST_PAUSE_SECONDS, 2.0 ** min(times, 10) / 2)
+            _log.error("cannot be delivered now", id=identity, times=times, reason=str(error)[:500])
+            return False
+        self._failed.pop(identity, None)
+        return True
+
+
 class EnvironmentCourier:
     """Ends environments whose time is over, and lets what deleted ones had live be taken down."""
 
     def __init__(self, environments: EndingEnvironments, workflows: DeploymentWorkflows) -> None:
         self._environments = environments
         self._workflows = workflows
+        self._tries = Tries(workflows)
 
     async def deliver(self) -> None:
         """Raises DeploymentError (unavailable); what was not delivered is there again after a minute."""
         await self._environments.expire_due()
         for environment_id in await self._environments.claim_take_downs():
-            await self._workflows.take_down(environment_id)
+            await self._tries.deliver(environment_id, self._workflows.take_down(environment_id))
 
 
 class WebhookCourier:
@@ -68,15 +105,18 @@ class WebhookCourier:
         self._outbox = outbox
         self._pushes = pushes
         self._workflows = workflows
+        self._tries = Tries(workflows)
 
     async def deliver(self) -> None:
         """Raises DeploymentError (unavailable); what was not delivered is there for the next time."""
         for deployment in await self._pushes.trigger_due():
-            await self._workflows.start(deployment)
-            await self._outbox.mark_started(deployment.id)
+            if await self._tries.deliver(deployment.id, self._workflows.start(deployment)):
+                await self._outbox.mark_started(deployment.id)
         while news := await self._outbox.claim_news():
-            await asyncio.gather(*(self._workflows.hint(one) for one in news))
-            await self._outbox.mark_told_news(news)
+            told = await asyncio.gather(
+                *(self._tries.deliver(one.deployment_id, self._workflows.hint(one)) for one in news)
+            )
+            await self._outbox.mark_told_news([one for one, done in zip(news, told, strict=True) if done])
 
 
 class Dispatcher:
@@ -86,6 +126,7 @@ class Dispatcher:
         self._outbox = outbox
         self._workflows = workflows
         self._couriers = couriers
+        self._tries = Tries(workflows)
 
     async def run(self) -> None:
         """Until it is canceled."""
@@ -99,9 +140,9 @@ class Dispatcher:
     async def deliver(self) -> None:
         """Raises DeploymentError (unavailable) when Temporal or the database is away; the next round goes on."""
         await self.wake()
-        for deployment_id in await self._outbox.not_canceled():
-            await self._workflows.cancel(deployment_id, "requested")
-            await self._outbox.mark_canceled(deployment_id)
+        for deployment_id in await self._outbox.not_canceled(self._tries.put_off()):
+            if await self._tries.deliver(deployment_id, self._workflows.cancel(deployment_id, "requested")):
+                await self._outbox.mark_canceled(deployment_id)
         for courier in self._couriers:
             await courier.deliver()
 
@@ -110,9 +151,9 @@ class Dispatcher:
 
         Raises DeploymentError (unavailable).
         """
-        for deployment in await self._outbox.not_started():
-            await self._workflows.start(deployment)
-            await self._outbox.mark_started(deployment.id)
-        for deployment_id in await self._outbox.not_woken():
-            await self._workflows.wake(deployment_id)
-            await self._outbox.mark_woken(deployment_id)
+        for deployment in await self._outbox.not_started(self._tries.put_off()):
+            if await self._tries.deliver(deployment.id, self._workflows.start(deployment)):
+                await self._outbox.mark_started(deployment.id)
+        for deployment_id in await self._outbox.not_woken(self._tries.put_off()):
+            if await self._tries.deliver(deployment_id, self._workflows.wake(deployment_id)):
+                await self._outbox.mark_woken(deployment_id)

@@ -13,7 +13,10 @@ from domain.project import Environment, Project, UpdateEnvironmentRequest, Updat
 from domain.states import Status
 from store.audit_reader import AuditReader
 from store.database import Database
+from store.environments import remove
+from store.projects import environment_row
 from store.seal import Sealer
+from tests.servers import eventually
 from tests.store.test_environments import House, refused
 
 DAY = 24 * 3600
@@ -179,6 +182,58 @@ async def test_at_the_maximum_the_one_that_is_idle_the_longest_ends(previews: Pr
     await previews.end(third)
     await previews.preview("feature/2")
     assert sorted(await previews.made()) == ["preview-feature-1", "preview-feature-2"]
+
+
+async def test_one_that_ends_while_it_is_waited_for_makes_room(previews: Previews, database: Database) -> None:
+    await previews.allow(maximum=1)
+    await previews.done("feature/1")
+    [old] = (await previews.made()).values()
+    async with database.transaction() as connection:
+        await remove(connection, await environment_row(connection, old.id, lock=True), "ada")
+        asked = asyncio.create_task(previews.preview("feature/2"))
+
+        async def waits() -> bool:
+            row = await database.fetch_one(
+                "select count(*) as number from pg_stat_activity"
+                " where datname = current_database() and wait_event_type = 'Lock'"
+            )
+            return row is not None and row["number"] == 1
+
+        await eventually(waits)
+    assert (await asked).configuration.environment == "preview-feature-2"
+    assert list(await previews.made()) == ["preview-feature-2"]
+
+
+async def test_one_that_cannot_be_deleted_keeps_no_other_from_it(previews: Previews, database: Database) -> None:
+    for branch in ("feature/1", "feature/2", "feature/3"):
+        await previews.done(branch)
+    async with database.connection() as connection:
+        await connection.execute(
+            "create function stays() returns trigger language plpgsql as"
+            " $$ begin if old.branch = 'feature/1' and new.deleted_at is not null then raise 'it stays'; end if;"
+            " return new; end $$"
+        )
+        await connection.execute(
+            "create trigger stays before update on environments for each row execute function stays()"
+        )
+    await previews.let_expire()
+    assert list(await previews.made()) == ["preview-feature-1"]
+
+
+async def test_take_downs_that_fail_again_and_again_keep_no_other_waiting(
+    previews: Previews, database: Database
+) -> None:
+    for branch in ("feature/1", "feature/2"):
+        await previews.done(branch)
+    await previews.let_expire()
+    claimed = []
+    for _ in range(4):
+        claimed += await previews.environments.claim_take_downs(1)
+        await database.fetch_all(
+            "update environments set take_down_asked_at = take_down_asked_at - interval '2 minutes' returning id"
+        )
+    assert claimed[:2] == claimed[2:]
+    assert len(set(claimed)) == 2
 
 
 async def test_many_new_branches_at_once_keep_to_the_maximum(previews: Previews) -> None:

@@ -1,6 +1,7 @@
 """News of webhooks at a real workflow: shown, and nothing else; no number of them fills a history."""
 
 import asyncio
+from collections.abc import Collection
 from uuid import uuid4
 
 import pytest
@@ -34,13 +35,13 @@ class Told:
     async def trigger_due(self) -> list[Deployment]:
         return []
 
-    async def not_started(self) -> list[Deployment]:
+    async def not_started(self, without: Collection[str]) -> list[Deployment]:
         return []
 
-    async def not_canceled(self) -> list[str]:
+    async def not_canceled(self, without: Collection[str]) -> list[str]:
         return []
 
-    async def not_woken(self) -> list[str]:
+    async def not_woken(self, without: Collection[str]) -> list[str]:
         return []
 
     async def mark_started(self, deployment_id: str) -> None: ...
