@@ -115,14 +115,21 @@ class BuildActivities:
     @activity.defn
     @beating
     @failing_plainly
-    async def cancel_build(self, step: BuildStep) -> None:
-        """Returns when the provider says that the build no longer runs; its last lines are in the log then."""
-        request = await self._request(step)
+    async def cancel_build(self, step: BuildStep) -> BuildOutcome | None:
+        """Returns when the provider says that the build no longer runs; its last lines are in the log then.
+
+        How it ended, which may have been before; None where the provider does not say it soon.
+        """
+        request, provider = await self._request(step), self._provider(step.provider)
         async with self._waiting(request.deployment_id):
-            await self._provider(step.provider).cancel_build(request, step.build)
-        with contextlib.suppress(TimeoutError):
+            await provider.cancel_build(request, step.build)
+        try:
             async with asyncio.timeout(DRAIN_SECONDS):
-                await self._follow(step, request)
+                outcome = await self._follow(step, request)
+        except TimeoutError:
+            return None
+        live = outcome.stage == "built" and provider.publishes_itself(request)
+        return outcome.model_copy(update={"live": live})
 
     @activity.defn
     @beating

@@ -36,6 +36,7 @@ class BuildOutcome(Wire):
 
     stage: BuildStage
     failure: Failure | None = Field(default=None, description="with every stage but built")
+    live: bool = Field(default=False, description="built, and published by the provider itself")
 
 
 class OfDeployment(Wire):

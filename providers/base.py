@@ -163,6 +163,11 @@ class Provider(ABC):
         """
         del settings, repository_url
 
+    def publishes_itself(self, request: BuildRequest) -> bool:
+        """Whether what is `built` is live without being asked for; `publish_build` then says where."""
+        del request
+        return False
+
     @classmethod
     def capabilities_of(cls, settings: dict[str, Any]) -> frozenset[Capability]:
         """What it can do for a project with these settings; `capabilities` is what it can do at best."""

@@ -2,8 +2,8 @@
 
 Rules:
 1. What Temporal knows counts: a workflow that has completed, failed or was canceled ended its deployment so.
-2. Publishing is the point of no return here, too: it is brought to its end. A build is stopped; nothing goes live that
-   was not about to.
+2. Publishing is the point of no return here, too: it is brought to its end. A build is stopped; where its provider says
+   that it had ended, that counts. Nothing goes live that was not about to.
 3. The lane is waited for: a provider that does not answer soon keeps it no longer. It is asked again afterwards.
 """
 
@@ -17,7 +17,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.builds import BuildActivities
     from activities.reconcile import ReconcileActivities
     from activities.records import RecordActivities
-    from activities.steps import BuildStep, Finish, OfDeployment, StartBuild
+    from activities.steps import BuildOutcome, BuildStep, Finish, OfDeployment, StartBuild
     from domain.build import Build
     from domain.deployment import Deployment
     from domain.ending import Ending
@@ -26,6 +26,7 @@ with workflow.unsafe.imports_passed_through():
     from domain.result import BuildReport, Failure
     from domain.states import Status
     from domain.wire import Wire
+    from providers.base import BuildStage
     from workflows.plan import BUILD_QUEUE
     from workflows.policies import CANCEL_TIMEOUT, LATE, REPAIR_TIMEOUT, bounds, until_done
 
@@ -36,6 +37,7 @@ _WORDS: dict[Closed, str] = {
     "terminated": "its workflow was terminated by an operator",
     "timed-out": "its workflow ran out of the time that Temporal gave it",
 }
+_ENDED: dict[BuildStage, Status] = {"failed": Status.FAILED, "timeout": Status.TIMEOUT}
 
 
 class Repair(Wire):
@@ -77,8 +79,18 @@ class RepairWorkflow:
             if deployment.status is Status.DEPLOYING and await self._publish(found):
                 return await self._succeeded(deployment)
             if deployment.status is not Status.QUEUED and deployment.status is not Status.DEPLOYING:
-                await self._stop(deployment)
+                return await self._as_it_says(found, await self._stop(deployment))
         return self._unsuccessful(deployment)
+
+    async def _as_it_says(self, found: Unfinished, outcome: BuildOutcome | None) -> Ending:
+        """A build that had ended before it was to be stopped."""
+        if outcome is None or found.deployment.cancel_requested_at is not None:
+            return self._unsuccessful(found.deployment)
+        if outcome.live and await self._publish(found):
+            return await self._succeeded(found.deployment)
+        if outcome.stage in _ENDED:
+            return Ending(status=_ENDED[outcome.stage], failure=outcome.failure)
+        return self._unsuccessful(found.deployment)
 
     async def _succeeded(self, deployment: Deployment) -> Ending:
         if self._build is None:
@@ -110,8 +122,8 @@ class RepairWorkflow:
             return False
         return True
 
-    async def _stop(self, deployment: Deployment) -> None:
-        """Ends the build, as far as one is known or can be found."""
+    async def _stop(self, deployment: Deployment) -> BuildOutcome | None:
+        """Ends the build, as far as one is known or can be found, and says how it ended."""
         provider = deployment.provider
         try:
             if self._build is None:
@@ -119,10 +131,12 @@ class RepairWorkflow:
                 self._build = await self._find(deployment)
             if self._build is not None:
                 self._left = f"build {self._build.build_id} may still run at {provider}, and may go live"
-                await self._cancel(deployment, self._build, REPAIR_TIMEOUT)
+                outcome = await self._cancel(deployment, self._build, REPAIR_TIMEOUT)
                 self._left = None
+                return outcome
         except ActivityError as error:
             workflow.logger.warning("%s: %s", self._left, error.cause)
+        return None
 
     async def _find(self, deployment: Deployment) -> Build | None:
         start = StartBuild(deployment_id=deployment.id, provider=deployment.provider, build_timeout_seconds=0)
@@ -130,8 +144,8 @@ class RepairWorkflow:
             BuildActivities.find_build, start, task_queue=BUILD_QUEUE, **bounds(REPAIR_TIMEOUT)
         )
 
-    async def _cancel(self, deployment: Deployment, build: Build, limit: timedelta) -> None:
-        await workflow.execute_activity_method(
+    async def _cancel(self, deployment: Deployment, build: Build, limit: timedelta) -> BuildOutcome | None:
+        return await workflow.execute_activity_method(
             BuildActivities.cancel_build,
             _step(deployment, build),
             task_queue=build.task_queue or BUILD_QUEUE,

@@ -97,6 +97,9 @@ class Custom(Provider):
         message = f"the provider has not stopped the build within {CANCEL_SECONDS} s"
         raise DeploymentError(ErrorCode.UNAVAILABLE, message, retry_after_seconds=5)
 
+    def publishes_itself(self, request: BuildRequest) -> bool:
+        return read_settings(request.provider_settings).requests.publish is None
+
     async def publish_build(self, request: BuildRequest, build: Build) -> Publication:
         api = Api(self._http, request)
         if api.settings.requests.publish is not None:

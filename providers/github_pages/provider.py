@@ -101,6 +101,10 @@ class GithubPages(Provider):
         else:
             await work.wait_for_end(build.build_id)
 
+    def publishes_itself(self, request: BuildRequest) -> bool:
+        del request
+        return True
+
     async def publish_build(self, request: BuildRequest, build: Build) -> Publication:
         """GitHub has published it: this only says where."""
         del build

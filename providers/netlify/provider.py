@@ -102,6 +102,10 @@ class Netlify(Provider):
             await asyncio.sleep(self._pace.read_back)
         raise DeploymentError(ErrorCode.UNAVAILABLE, "netlify has not stopped the deploy yet", retry_after_seconds=5)
 
+    def publishes_itself(self, request: BuildRequest) -> bool:
+        del request
+        return True
+
     async def publish_build(self, request: BuildRequest, build: Build) -> Publication:
         """Netlify publishes by itself, unless the site is locked or another deploy came first: then this one is."""
         return await self._served(request, build)

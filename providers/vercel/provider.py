@@ -116,6 +116,10 @@ class Vercel(Provider):
         message = f"vercel has not stopped the deployment within {CANCEL_SECONDS} s"
         raise DeploymentError(ErrorCode.UNAVAILABLE, message, retry_after_seconds=5)
 
+    def publishes_itself(self, request: BuildRequest) -> bool:
+        del request
+        return True
+
     async def publish_build(self, request: BuildRequest, build: Build) -> Publication:
         """Vercel publishes by itself, unless the project assigns no domains (as after a rollback): then promotes."""
         api = Api(self._http, self._token, request)

@@ -55,6 +55,10 @@ class Held(Provider):
         self.made: Counter[str] = Counter()
         self.stopped: set[str] = set()
         self.published: Counter[str] = Counter()
+        self.ended = False
+        """All builds, whatever is done about them."""
+        self.goes_live_itself = False
+        self.fails = False
 
     async def start_build(self, request: BuildRequest) -> Build:
         await self._hold("start")
@@ -72,11 +76,18 @@ class Held(Provider):
         if build.build_id in self.stopped:
             failure = Failure(code=ErrorCode.CANCELED, message="stopped")
             yield BuildNews(cursor="2", stage="canceled", failure=failure)
+        elif self.fails:
+            failure = Failure(code=ErrorCode.BUILD_FAILED, message="exit code 2")
+            yield BuildNews(cursor="2", stage="failed", failure=failure)
         else:
             yield BuildNews(cursor="2", stage="built")
 
     async def cancel_build(self, request: BuildRequest, build: Build) -> None:
-        self.stopped.add(build.build_id)
+        if not self.ended:
+            self.stopped.add(build.build_id)
+
+    def publishes_itself(self, request: BuildRequest) -> bool:
+        return self.goes_live_itself
 
     async def publish_build(self, request: BuildRequest, build: Build) -> Publication:
         self.published[build.build_id] += 1

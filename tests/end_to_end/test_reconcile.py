@@ -89,6 +89,33 @@ async def test_a_terminated_deployment_fails_its_build_is_stopped_and_the_next_g
     assert here.provider.published[first] == 0
 
 
+@pytest.mark.parametrize(
+    ("goes_live_itself", "fails", "status", "code"),
+    [
+        (True, False, Status.SUCCEEDED, None),
+        (False, False, Status.FAILED, ErrorCode.TERMINATED),
+        (True, True, Status.FAILED, ErrorCode.BUILD_FAILED),
+    ],
+)
+async def test_what_had_ended_at_its_provider_ends_so(
+    run: Run, goes_live_itself: bool, fails: bool, status: Status, code: ErrorCode | None
+) -> None:
+    provider = Held("follow")
+    provider.goes_live_itself, provider.fails = goes_live_itself, fails
+    async with run(provider=provider) as here:
+        await here.project()
+        first = await here.trigger()
+        await here.reaches(first, Status.BUILDING)
+        await here.terminate(first)
+        provider.holds.clear()
+        provider.ended = True
+        await here.reconciler.round()
+        done = await here.ends(first)
+        assert (done.status, done.error and done.error.code) == (status, code)
+        assert (provider.stopped, provider.published[first]) == (set(), int(status is Status.SUCCEEDED))
+        assert await here.lanes() == ["released"]
+
+
 async def test_what_was_being_published_is_published(here: Service) -> None:
     here.provider.holds.add("publish")
     await here.project()
