@@ -17,6 +17,7 @@ import secrets
 import shutil
 import signal
 import socket
+import ssl
 import sys
 import time
 from base64 import b64encode
@@ -44,6 +45,8 @@ MISSES = 4
 ARCHIVE = "archive"
 TEMPORAL_CONFIG = "temporal.json"
 MAX_LOG_BYTES = 10 * 1024 * 1024
+_NOBODY = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""Trusts no certificate: our parts speak plain HTTP, and reading the system's would cost each question 40 ms of CPU."""
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)
 
@@ -172,7 +175,7 @@ async def _succeeds(*argv: str) -> bool:
 
 
 async def _answers(url: str, saying: str = "") -> bool:
-    async with httpx.AsyncClient(trust_env=False, timeout=2) as client:
+    async with httpx.AsyncClient(trust_env=False, verify=_NOBODY, timeout=2) as client:
         try:
             answer = await client.get(url)
         except httpx.TransportError:
