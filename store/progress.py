@@ -19,7 +19,7 @@ from domain.descent import Descent
 from domain.ending import Ending
 from domain.errors import DeploymentError, ErrorCode
 from domain.fence import ATTEMPT, refuse_overtaken
-from domain.result import DeploymentResult, DeploymentSummary, DeploymentWarning
+from domain.result import DeploymentResult, DeploymentSummary, DeploymentWarning, Failure
 from domain.states import TERMINAL, Status, moves
 from store import audit, data_keys, lanes, publications, rollbacks
 from store.database import Connection, Database, Row, execute
@@ -131,7 +131,7 @@ class ProgressStore:
 
         Raises:
             DeploymentError: unavailable, while a newer deployment is being published.
-            Overtaken: when this one has ended, or is to make way.
+            Overtaken: when this one has ended, is to be canceled, or is to make way.
         """
         async with self._database.transaction() as connection:
             await lanes.lock(connection, deployment_id)
@@ -163,7 +163,7 @@ class ProgressStore:
             row = await _own_row(connection, deployment_id)
             if row["status"] in TERMINAL:
                 return deployment_of(row, None)
-            before, ending = row, _stood_aside(row, _as_it_was(row, ending))
+            before, ending = row, _stood_aside(row, _as_it_was(row, _as_was_asked(row, ending)))
             after = await rollbacks.aftermath(connection, row, ending, hindered)
             ending = _telling(ending, after)
             if after is not None and after.target is not None:
@@ -246,6 +246,18 @@ async def _enter(connection: Connection, row: Row, status: Status, **columns: An
     if status is Status.INITIALIZING:
         columns["started_at"] = datetime.now(UTC)
     return await change(connection, row, status=str(status), **columns)
+
+
+def _as_was_asked(row: Row, ending: Ending) -> Ending:
+    """A cancel that was acknowledged counts, whatever went wrong before the workflow heard of it. Not where it may be
+    live: then it says what is wrong there."""
+    asked = row["cancel_requested_at"] is not None and row["publication"] is None
+    if not asked or ending.status not in {Status.FAILED, Status.TIMEOUT}:
+        return ending
+    failure = ending.failure or Failure(code=ErrorCode.CANCELED, message=f"it had ended as {ending.status}")
+    message = f"canceled on request; before it was: {failure.message}"
+    canceled = failure.model_copy(update={"code": ErrorCode.CANCELED, "message": message, "retryable": True})
+    return ending.model_copy(update={"status": Status.CANCELED, "failure": canceled})
 
 
 def _as_it_was(row: Row, ending: Ending) -> Ending:

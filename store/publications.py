@@ -2,7 +2,8 @@
 
 Rules: a number is given under the environment's row lock, so that of two deployments one comes first. An older
 deployment does not go out over a newer one that has been published: it stays at its own address. It waits while one is
-under way. Who was forced does neither. Numbers follow the clock: a database that is restored from a backup goes on
+under way. Who was forced does neither. A cancel that was acknowledged before the first number keeps it from going out,
+whenever the workflow hears of it. Numbers follow the clock: a database that is restored from a backup goes on
 above those of then.
 """
 
@@ -24,12 +25,14 @@ async def begin(connection: Connection, row: Row) -> int | None:
 
     Raises:
         DeploymentError: unavailable, while a newer deployment of the environment is being published.
-        Overtaken: when the deployment has ended, or is to make way for a newer one.
+        Overtaken: when the deployment has ended, is to be canceled, or is to make way for a newer one.
     """
     if row["status"] in TERMINAL:
         raise Overtaken(f"deployment {row['id']} has ended as {row['status']}")
     if row["superseded_by"] is not None and row["cancel_requested_at"] is not None:
         raise Overtaken(f"deployment {row['id']} makes way for {row['superseded_by']}")
+    if row["publication"] is None and row["cancel_requested_at"] is not None:
+        raise Overtaken(f"deployment {row['id']} is to be canceled")
     newer = [] if row["forced"] else await _newer(connection, row)
     published = next((one for one in newer if one["deployment_url"] or one["status"] == Status.SUCCEEDED), None)
     if published is not None or row["superseded_by"] is not None:

@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from domain.build import Build
 from domain.deployment import Deployment, Repository, TriggerDeploymentRequest
 from domain.ending import Ending
@@ -40,6 +42,23 @@ async def test_a_deployment_ends_once(deployments: DeploymentStore, progress: Pr
     answers = await asyncio.gather(*(progress.finish(deployment.id, ending) for ending in endings))
     assert len({answer.status for answer in answers}) == 1
     assert len({answer.finished_at for answer in answers}) == 1
+
+
+@pytest.mark.parametrize("status", [Status.FAILED, Status.TIMEOUT])
+async def test_a_cancel_that_was_acknowledged_counts_before_what_goes_wrong_then(
+    deployments: DeploymentStore, progress: ProgressStore, shop: Project, status: Status
+) -> None:
+    deployment = await accepted(deployments)
+    await progress.reach(deployment.id, Status.BUILDING)
+    await deployments.request_cancel(deployment.id, "ada")
+    failure = Failure(code=ErrorCode.BUILD_FAILED, message="the builder was ended from outside")
+    done = await progress.finish(deployment.id, Ending(status=status, failure=failure))
+    assert done.status is Status.CANCELED
+    assert done.error is not None
+    assert (done.error.code, done.error.message) == (
+        ErrorCode.CANCELED,
+        "canceled on request; before it was: the builder was ended from outside",
+    )
 
 
 async def test_an_ending_brings_result_error_and_duration_together(

@@ -84,6 +84,21 @@ async def test_one_that_is_to_make_way_is_not_published(beside: Lane) -> None:
         await number_of(beside, older.id)
 
 
+async def test_a_cancel_that_was_acknowledged_keeps_it_from_going_out(beside: Lane) -> None:
+    one = await beside.trigger()
+    await beside.deployments.request_cancel(one.id, "ada")
+    with pytest.raises(Overtaken, match="is to be canceled"):
+        await number_of(beside, one.id)
+
+
+async def test_a_cancel_that_comes_while_it_goes_out_does_not(beside: Lane) -> None:
+    one = await beside.trigger()
+    before = await number_of(beside, one.id)
+    await beside.deployments.request_cancel(one.id, "ada")
+    assert await number_of(beside, one.id) > before
+    assert (await beside.progress.finish(one.id, FAILED)).status is Status.FAILED
+
+
 async def test_while_a_newer_one_is_being_published_an_older_one_waits_for_what_comes_of_it(beside: Lane) -> None:
     older, newer = await two(beside)
     await number_of(beside, newer.id)
