@@ -9,7 +9,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
@@ -260,9 +260,10 @@ async def _listens(port: int) -> bool:
 # --- the script ---
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Without `arguments`, those of the process."""
     try:
-        app(prog_name="headway")
+        app(arguments, prog_name="headway")
     except DeploymentError as error:
         _end(error.message, 1)
     except stack.StackError as error:

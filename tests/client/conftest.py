@@ -1,10 +1,12 @@
 """The client against the real app behind a real server; what a worker would write down, the tests do."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import pytest
+from structlog.testing import capture_logs
 
 from client.client import DeploymentsClient
 from domain.deployment import Deployment, TriggerDeploymentRequest
@@ -17,6 +19,7 @@ from store.logs import LogStore
 from store.progress import ProgressStore
 from store.seal import Sealer
 from tests.api.conftest import FIRST_TOKEN, served
+from tests.client.commands import Ended, Headway, called
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,11 @@ class Service:
     token: str
     logs: LogStore
     progress: ProgressStore
+
+    @property
+    def known(self) -> dict[str, str]:
+        """What tells a command of it."""
+        return {"HEADWAY_API_URL": self.url, "HEADWAY_TOKEN": self.token}
 
     async def say(self, deployment: Deployment, *messages: str) -> None:
         """The next lines of its build."""
@@ -49,6 +57,17 @@ async def service(database_url: str, database: Database, sealer: Sealer) -> Asyn
             LogStore(database, sealer),
             ProgressStore(database, sealer),
         )
+
+
+@pytest.fixture
+def headway(service: Service) -> Headway:
+    """A command, in this process."""
+
+    async def call(*arguments: str, **environment: str) -> Ended:
+        with capture_logs():  # the service's, which is in this process, too
+            return await asyncio.to_thread(called, *arguments, **service.known, **environment)
+
+    return call
 
 
 @pytest.fixture

@@ -6,10 +6,8 @@ import psycopg
 
 from client.client import DeploymentsClient
 from domain.project import Project
+from tests.client.commands import Headway
 from tests.client.conftest import Service
-from tests.client.test_cli import Headway, headway
-
-__all__ = ["headway"]
 
 
 async def test_the_audit_is_listed_filtered_exported_and_verified(

@@ -2,13 +2,8 @@
 
 import asyncio
 import json
-import os
 import signal
-import sys
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -18,53 +13,17 @@ from client.client import DeploymentsClient
 from domain.deployment import Deployment
 from domain.project import Project, UpdateProjectRequest
 from domain.states import Status
+from tests.client.commands import Ended, Headway, end, run, started
 from tests.client.conftest import Service
 from tests.servers import eventually
 
-ROOT = Path(__file__).resolve().parents[2]
-
-
-@dataclass(frozen=True)
-class Ended:
-    code: int
-    output: str
-    errors: str
-
-    @property
-    def document(self) -> Any:
-        return json.loads(self.output)
-
-
-Headway = Callable[..., Coroutine[Any, Any, Ended]]
-
-
-async def run(*arguments: str, directory: Path, **environment: str) -> Ended:
-    return await end(await started(*arguments, directory=directory, **environment))
-
-
-async def started(*arguments: str, directory: Path, **environment: str) -> asyncio.subprocess.Process:
-    pipe = asyncio.subprocess.PIPE
-    known = {name: value for name, value in os.environ.items() if not name.startswith("HEADWAY_")}
-    return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "cli", *arguments),
-        cwd=directory,
-        env={**known, "PYTHONPATH": str(ROOT), **environment},
-        stdin=pipe,
-        stdout=pipe,
-        stderr=pipe,
-    )
-
-
-async def end(process: asyncio.subprocess.Process, said: bytes | None = None) -> Ended:
-    output, errors = await process.communicate(said)
-    return Ended(process.returncode or 0, output.decode(), errors.decode())
-
 
 @pytest.fixture
-async def headway(service: Service, tmp_path: Path) -> Headway:
-    async def call(*arguments: str, **environment: str) -> Ended:
-        known = {"HEADWAY_API_URL": service.url, "HEADWAY_TOKEN": service.token}
-        return await run(*arguments, directory=tmp_path, **known, **environment)
+def script(service: Service, tmp_path: Path) -> Headway:
+    """A command as a process."""
+
+    async def call(*arguments: str) -> Ended:
+        return await run(*arguments, directory=tmp_path, **service.known)
 
     return call
 
@@ -84,9 +43,9 @@ async def begun(client: DeploymentsClient) -> Deployment:
 )
 @pytest.mark.usefixtures("site")
 async def test_a_followed_deployment_ends_with_the_exit_code_of_its_status(
-    headway: Headway, service: Service, client: DeploymentsClient, status: Status, code: int
+    script: Headway, service: Service, client: DeploymentsClient, status: Status, code: int
 ) -> None:
-    command = asyncio.create_task(headway("deploy", "--project", "site", "--ref", "main", "--follow"))
+    command = asyncio.create_task(script("deploy", "--project", "site", "--ref", "main", "--follow"))
     deployment = await begun(client)
     await service.say(deployment, "compiling [bold]everything[/]", "\x1b[2Jdone")
     await service.end(deployment, status)
@@ -101,8 +60,7 @@ async def test_a_followed_deployment_ends_with_the_exit_code_of_its_status(
 async def test_ctrl_c_leaves_the_deployment_and_says_so(
     service: Service, client: DeploymentsClient, tmp_path: Path
 ) -> None:
-    known = {"HEADWAY_API_URL": service.url, "HEADWAY_TOKEN": service.token}
-    command = await started("deploy", "-p", "site", "-r", "main", "-f", directory=tmp_path, **known)
+    command = await started("deploy", "-p", "site", "-r", "main", "-f", directory=tmp_path, **service.known)
     assert command.stdout
     assert b"created" in await command.stdout.readline()
     command.send_signal(signal.SIGINT)
@@ -113,9 +71,9 @@ async def test_ctrl_c_leaves_the_deployment_and_says_so(
 
 
 async def test_following_with_json_is_one_document_a_line(
-    headway: Headway, service: Service, client: DeploymentsClient, site: Project
+    script: Headway, service: Service, client: DeploymentsClient, site: Project
 ) -> None:
-    command = asyncio.create_task(headway("deploy", "-p", "site", "-r", "main", "-e", "production", "-f", "--json"))
+    command = asyncio.create_task(script("deploy", "-p", "site", "-r", "main", "-e", "production", "-f", "--json"))
     deployment = await begun(client)
     await service.say(deployment, "one", "two")
     await service.end(deployment, Status.SUCCEEDED)
@@ -198,11 +156,11 @@ def test_wrong_usage_is_exit_code_2(arguments: tuple[str, ...]) -> None:
     assert (ended.exit_code, ended.stdout) == (2, "")
 
 
-async def test_what_the_service_refuses_is_one_line_of_error(headway: Headway, service: Service) -> None:
-    ended = await headway("deploy", "--project", "nobody", "--ref", "main", "--json")
+async def test_what_the_service_refuses_is_one_line_of_error(script: Headway, service: Service) -> None:
+    ended = await script("deploy", "--project", "nobody", "--ref", "main", "--json")
     assert (ended.code, ended.output) == (1, "")
     assert len(ended.errors.splitlines()) == 1
-    missing = await headway("show", "01900000-0000-7000-8000-000000000000")
+    missing = await script("show", "01900000-0000-7000-8000-000000000000")
     assert (missing.code, len(missing.errors.splitlines())) == (1, 1)
 
 

@@ -5,41 +5,22 @@ import os
 import pty
 import re
 import sys
-from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 import typer
-from typer.testing import CliRunner
 
-from client.cli import app
 from client.client import DeploymentsClient
 from client.log_commands import _moment
 from domain.deployment import Deployment
 from domain.log import LogBatch, LogFilter, LogLevel, LogLine
 from domain.project import Project
 from domain.states import Status
+from tests.client.commands import ROOT, Headway
 from tests.client.conftest import Service
-from tests.client.test_cli import ROOT, Ended
 
 HOSTILE = "\x1b]0;title\x07\x1b[2J\x9b2K\x1b[31mred\x1b[0m [bold]no markup[/] \x1b]52;c;aGk=\x07\u202e\x08\x1b[6n end"
-
-
-Call = Callable[..., Coroutine[Any, Any, Ended]]
-
-
-@pytest.fixture
-def headway(service: Service) -> Call:
-    """A command, in this process: starting one for each takes longer than all they do."""
-
-    async def call(*arguments: str) -> Ended:
-        known = {"HEADWAY_API_URL": service.url, "HEADWAY_TOKEN": service.token}
-        ended = await asyncio.to_thread(CliRunner(env=known).invoke, app, arguments)
-        return Ended(ended.exit_code, ended.stdout, ended.stderr)
-
-    return call
 
 
 @pytest.fixture
@@ -89,19 +70,19 @@ async def test_lines_are_found_however_often_the_service_runs_out_of_time(
     ],
 )
 async def test_a_log_shows_the_lines_that_were_asked_for(
-    headway: Call, log: Deployment, options: tuple[str, ...], expected: list[str]
+    headway: Headway, log: Deployment, options: tuple[str, ...], expected: list[str]
 ) -> None:
     ended = await headway("logs", log.id, *options)
     assert (ended.code, ended.errors) == (0, "")
     assert [line.split()[-1] for line in ended.output.splitlines()] == expected
 
 
-async def test_a_log_as_text_has_times_and_levels(headway: Call, log: Deployment) -> None:
+async def test_a_log_as_text_has_times_and_levels(headway: Headway, log: Deployment) -> None:
     ended = await headway("logs", "--text", "--tail", "1", log.id)
     assert ended.output == "2026-01-01T00:00:09.000Z error [publish] publish line 9\n"
 
 
-async def test_a_search_shows_matches_among_their_lines(headway: Call, log: Deployment, site: Project) -> None:
+async def test_a_search_shows_matches_among_their_lines(headway: Headway, log: Deployment, site: Project) -> None:
     ended = await headway("logs", "search", "site", "line [258]", "--regex", "--context", "1", "--level", "info")
     assert [re.sub(r"^ *", "", line) for line in ended.output.splitlines()] == [
         f"deployment {log.id}",
@@ -115,7 +96,7 @@ async def test_a_search_shows_matches_among_their_lines(headway: Call, log: Depl
 
 
 async def test_what_a_line_holds_never_acts_on_a_terminal(
-    service: Service, deployment: Deployment, headway: Call, tmp_path: Path
+    service: Service, deployment: Deployment, headway: Headway, tmp_path: Path
 ) -> None:
     await service.say(deployment, HOSTILE)
     await service.end(deployment, Status.FAILED)
@@ -134,11 +115,10 @@ async def test_what_a_line_holds_never_acts_on_a_terminal(
 async def on_a_terminal(*arguments: str, service: Service, directory: Path) -> str:
     """What the command writes there."""
     screen, terminal = pty.openpty()
-    known = {"HEADWAY_API_URL": service.url, "HEADWAY_TOKEN": service.token, "TERM": "xterm-256color"}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "cli", *arguments),
         cwd=directory,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **known},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm-256color", **service.known},
         stdout=terminal,
     )
     os.close(terminal)

@@ -8,10 +8,8 @@ import pytest
 from client.client import DeploymentsClient
 from domain.project import Project
 from domain.states import Status
+from tests.client.commands import Headway, end, started
 from tests.client.conftest import Service
-from tests.client.test_cli import Headway, end, headway, run, started
-
-__all__ = ["headway"]
 
 
 async def test_an_environment_is_protected_a_deployment_approved_and_another_rejected(
@@ -56,8 +54,7 @@ async def test_a_secret_comes_from_standard_input_or_a_file_and_is_never_shown(
 ) -> None:
     file = tmp_path / "value"
     file.write_text("second-secret\n")
-    known = {"HEADWAY_API_URL": service.url, "HEADWAY_TOKEN": service.token}
-    process = await started("secrets", "set", "-p", "site", "FIRST", directory=tmp_path, **known)
+    process = await started("secrets", "set", "-p", "site", "FIRST", directory=tmp_path, **service.known)
     ended = await end(process, b"first-secret\n")
     assert (ended.code, ended.output) == (0, "")
     assert (await headway("secrets", "set", "-p", "site", "-e", "production", "SECOND", "--file", str(file))).code == 0
@@ -69,7 +66,7 @@ async def test_a_secret_comes_from_standard_input_or_a_file_and_is_never_shown(
     assert "first-secret" not in shown.output
     assert (await headway("secrets", "unset", "-p", "site", "FIRST")).code == 0
     assert (await headway("secrets", "list", "-p", "site")).output == ""
-    missing = await run("secrets", "set", "-p", "site", "X", "--file", "no-such-file", directory=tmp_path, **known)
+    missing = await headway("secrets", "set", "-p", "site", "X", "--file", str(tmp_path / "no-such-file"))
     assert (missing.code, len(missing.errors.splitlines())) == (1, 1)
 
 
