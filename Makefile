@@ -40,6 +40,7 @@ demo: setup ## the example deployed twice; EXIT=1 stops it all afterwards
 up: setup
 	$(BIN)/headway up --data-dir $(DATA_DIR) --port $(PORT)
 
+test: export PYTHONDONTWRITEBYTECODE := # where it is set, each of hundreds of processes would compile all that it imports
 test: setup ## by TESTERS processes: the tests wait more than they compute
 	$(BIN)/pytest --numprocesses $(TESTERS) --dist loadscope --no-loadscope-reorder
 

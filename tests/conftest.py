@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import psycopg
 import pytest
+import structlog
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
@@ -33,6 +34,18 @@ _LONGEST = [
 _WITHOUT_STACK = {"end_to_end/test_outage.py", "end_to_end/test_reconcile.py"}
 
 _numbers = itertools.count(1)
+
+
+def pytest_configure() -> None:
+    """Tracebacks as the service writes them: with the values of all that is around, one takes many seconds."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ]
+    )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
