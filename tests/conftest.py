@@ -20,14 +20,20 @@ SECRET_KEYS = "test:" + base64.b64encode(bytes(32)).decode()
 _TEMPLATE = "headway_template"
 _LONGEST = [
     "end_to_end",
+    "api/test_openapi.py",
+    "chaos/test_chaos.py",
     "providers/test_github_pages.py",
     "end_to_end/test_outage.py",
-    "api/test_openapi.py",
+    "test_stack.py",
+    "providers/internal/test_takeover.py",
+    "end_to_end/test_reconcile.py",
+    "workflows/test_versions.py",
     "store/test_audit.py",
     "providers/test_netlify.py",
     "providers/internal/test_supervisor.py",
     "client/test_cli.py",
-    "test_stack.py",
+    "test_settings.py",
+    "test_production.py",
 ]
 """As `_share` names them."""
 
