@@ -30,7 +30,8 @@ from urllib.parse import urlsplit
 import httpx
 from rich.console import Console
 
-from providers.internal.edge import base_config
+from domain.errors import DeploymentError
+from providers.internal.edge import base_config, check_directory
 from store.backup import DUMP, make_backup, restored_files
 from store.server import LocalPostgres, ServerError
 
@@ -294,6 +295,10 @@ class Stack:
 
     def __init__(self, data_dir: Path, port: int, console: Console) -> None:
         self.data_dir = data_dir.resolve()
+        try:
+            check_directory(self.data_dir)
+        except DeploymentError as error:
+            raise StackError(f"{error.message}; name another one with --data-dir") from None
         self._console = console
         self._lock = _lock(self.data_dir)
         self._secrets = Secrets.of(self.data_dir)

@@ -35,7 +35,7 @@ from providers.github_pages.credentials import App
 from providers.github_pages.provider import GithubPages
 from providers.health import AddressChecks
 from providers.http import Options
-from providers.internal.edge import Edge
+from providers.internal.edge import Edge, check_directory
 from providers.internal.limits import Retention
 from providers.internal.provider import Internal
 from providers.netlify.built_here import BuiltHere
@@ -280,6 +280,7 @@ async def _workers(
         await parts.enter_async_context(_running(_reseal(SecretKeyStore(database, sealer))))
     if "builds" in settings.worker_roles:
         with blamed("data_dir"):
+            check_directory(settings.data_dir.resolve())
             task_queue = own_queue(settings.data_dir)
         internal = internal_provider(settings, task_queue)
         listener = await parts.enter_async_context(Listener(settings.database_url.get_secret_value()))

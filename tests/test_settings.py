@@ -155,6 +155,10 @@ def test_a_process_says_all_that_is_wrong_and_ends(program: list[str]) -> None:
     ("wrong", "why"),
     [
         ({"HEADWAY_DATA_DIR": f"{__file__}/data"}, "HEADWAY_DATA_DIR: [Errno 20] Not a directory"),
+        (
+            {"HEADWAY_DATA_DIR": "/tmp/[x]"},
+            "HEADWAY_DATA_DIR: the edge cannot serve from '/tmp/[x]'; accepted is a path",
+        ),
         ({"HEADWAY_GITHUB_APP_ID": "1", "HEADWAY_GITHUB_APP_KEY": "hidden"}, "HEADWAY_GITHUB_APP_KEY: the private key"),
     ],
 )

@@ -190,6 +190,14 @@ def doctor(where: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(argv, cwd=where, env=environment, capture_output=True, text=True, check=False)
 
 
+def test_a_directory_that_the_edge_cannot_serve_from_is_refused_at_once(tmp_path: Path) -> None:
+    argv = [sys.executable, "-m", "cli", "up", "--data-dir", str(tmp_path / "{a}")]
+    said = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS)
+    assert said.returncode == 1
+    assert "accepted is a path without * ? [ ] { }" in said.stderr.replace("\n", " ")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_doctor_finds_everything_well(local: Up) -> None:
     (local.data_dir.parent / ".headway").symlink_to(local.data_dir)
     found: list[Any] = []

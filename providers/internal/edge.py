@@ -8,6 +8,8 @@ Rules:
 """
 
 import asyncio
+import re
+import string
 import time
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,10 @@ ANSWERED_BY = "X-Headway-Deployment"
 _UNIX = "unix/"
 _PATIENCE_SECONDS = 10.0
 _TRIES = 3
+_AWAY = frozenset({502, 503, 504})
+"""What somebody in front of an edge says that is away."""
+_SPECIAL = re.compile(r"[*?\[\]{}\\\x00-\x1f]")
+_SHOWN = "* ? [ ] { } \\"
 _Json = dict[str, Any]
 
 
@@ -73,20 +79,23 @@ class Edge:
         """Returns once the public address answers for this host with this release.
 
         Raises:
-            DeploymentError: deploy-failed when it does not within ten seconds.
+            DeploymentError: deploy-failed when it answers otherwise for ten seconds; provider-error when it was away.
         """
         until = time.monotonic() + _PATIENCE_SECONDS
-        seen = "nothing"
+        away, seen = None, "nothing"
         while time.monotonic() < until:
             try:
                 answer = await self._public.get(self.public_url + "/", headers={"Host": host})
             except httpx.HTTPError as problem:
-                seen = type(problem).__name__
+                away = type(problem).__name__
             else:
                 if answer.headers.get(ANSWERED_BY) == deployment_id:
                     return
                 seen = f"status {answer.status_code}"
+                away = seen if answer.status_code in _AWAY else away
             await asyncio.sleep(0.05)
+        if away is not None:
+            raise DeploymentError(ErrorCode.PROVIDER_ERROR, f"the edge is out of reach at {self.public_url}: {away}")
         raise DeploymentError(
             ErrorCode.DEPLOY_FAILED, f"{self.url_of(host)} does not answer with this deployment ({seen})"
         )
@@ -102,6 +111,20 @@ class Edge:
                         raise DeploymentError(ErrorCode.PROVIDER_ERROR, message) from problem
                 await asyncio.sleep(0.05)
         raise AssertionError("unreachable: the last try returns or raises")
+
+
+def check_directory(path: Path) -> None:
+    """Refuses a directory that the edge would not find, since it reads its name as a pattern.
+
+    Raises:
+        DeploymentError: invalid-request.
+    """
+    found = _SPECIAL.search(str(path))
+    if found:
+        message = (
+            f"the edge cannot serve from {str(path)!r}; accepted is a path without {_SHOWN} and control characters"
+        )
+        raise DeploymentError(ErrorCode.INVALID_REQUEST, message)
 
 
 def base_config(edge_address: str, admin_address: str, releases: Path) -> _Json:
@@ -123,12 +146,25 @@ def _server(address: str, releases: Path) -> _Json:
     serve = {"match": [{"vars_regexp": release}], "handle": [_subroute(_site(f"{releases}/{_RELEASE}/files"))]}
     find = {"match": [{"file": newest}], "handle": [_subroute({"routes": [serve]})]}
     routes = [
+        _IN_LOWER_CASE,
         {"match": [{"vars_regexp": host}], "handle": [_subroute({"routes": [find]})]},
         {"handle": [{"handler": "static_response", "status_code": 404, "body": "There is no site of this name.\n"}]},
     ]
     return {"listen": [address], "automatic_https": {"disable": True}, "routes": routes}
 
 
+_IN_LOWER_CASE: _Json = {
+    "match": [{"vars_regexp": {"{http.request.host}": {"pattern": "[A-Z]"}}}],
+    "handle": [
+        {
+            "handler": "headers",
+            "request": {
+                "replace": {"Host": [{"search": one, "replace": one.lower()} for one in string.ascii_uppercase]}
+            },
+        }
+    ],
+}
+"""Names of hosts are the same in any case (RFC 9110, section 4.2.3); Caddy has no word for that but this one."""
 _RELEASE = "{http.regexp.release.0}"
 _NEWEST = "most_recently_modified"
 

@@ -50,6 +50,7 @@ async def edge(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Edge]:
 
 @contextlib.asynccontextmanager
 async def running_edge(directory: Path) -> AsyncIterator[tuple[Edge, asyncio.subprocess.Process]]:
+    directory.mkdir(parents=True, exist_ok=True)
     port = free_port()
     socket = directory / "edge.sock"
     config = directory / "caddy.json"

@@ -11,7 +11,7 @@ import pytest
 from domain.errors import DeploymentError, ErrorCode
 from providers.base import Build, RemovedEnvironment
 from providers.internal.builds import BuildDirectory
-from providers.internal.edge import ANSWERED_BY, Edge
+from providers.internal.edge import ANSWERED_BY, Edge, check_directory
 from providers.internal.limits import Limits
 from providers.internal.provider import Internal
 from tests.providers.conftest import ANY_REQUEST, MakeInternal, build_request, running_edge
@@ -241,19 +241,57 @@ async def test_an_edge_that_lost_its_whole_configuration_gets_it_back(tmp_path: 
         assert (await get(edge, url)).text == "home"
 
 
-async def test_an_edge_that_does_not_serve_fails_the_publication_and_nothing_is_written_down(
+async def test_an_edge_that_answers_wrongly_fails_the_publication_and_nothing_is_written_down(
+    make_internal: MakeInternal, edge: Edge, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("providers.internal.edge._PATIENCE_SECONDS", 0.3)
+    internal = make_internal()
+    built = release(internal, SITE)
+    async with running_edge(tmp_path / "other") as (other, _):
+        elsewhere = Edge(f"unix/{edge.admin_socket}", other.public_url)
+        internal.edge = elsewhere
+        with pytest.raises(DeploymentError) as failed:
+            await internal.publish_build(ANY_REQUEST, built)
+        await elsewhere.close()
+
+    assert failed.value.code == ErrorCode.DEPLOY_FAILED
+    assert internal.sites.all() == []
+    assert (await get(edge, f"http://{built.deployment_id}.localhost/")).status_code == 404
+
+
+async def test_an_edge_that_is_away_when_it_is_asked_is_waited_for(
     make_internal: MakeInternal, edge: Edge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("providers.internal.edge._PATIENCE_SECONDS", 0.3)
     internal = make_internal()
     built = release(internal, SITE)
-    elsewhere = Edge(f"unix/{edge.admin_socket}", f"http://127.0.0.1:{free_port()}")
-    internal.edge = elsewhere
+    internal.edge = Edge(f"unix/{edge.admin_socket}", f"http://127.0.0.1:{free_port()}")
 
-    with pytest.raises(DeploymentError) as failed:
+    with pytest.raises(DeploymentError) as away:
         await internal.publish_build(ANY_REQUEST, built)
-    await elsewhere.close()
+    await internal.edge.close()
 
-    assert failed.value.code == ErrorCode.DEPLOY_FAILED
+    assert (away.value.code, away.value.retryable) == (ErrorCode.PROVIDER_ERROR, True)
     assert internal.sites.all() == []
-    assert (await get(edge, f"http://{built.deployment_id}.localhost/")).status_code == 404
+    internal.edge = edge
+    url = (await internal.publish_build(ANY_REQUEST, built)).deployment_url or ""
+    assert (await get(edge, url)).text == "home"
+
+
+async def test_names_of_hosts_are_the_same_in_any_case(edge: Edge, published: tuple[Build, str]) -> None:
+    for host in ("Production.Shop.LOCALHOST", f"{published[0].deployment_id.upper()}.localhost:8081"):
+        async with httpx.AsyncClient() as http:
+            answer = await http.get(f"{edge.public_url}/about", headers={"Host": host})
+        assert (answer.status_code, answer.text) == (200, "about")
+
+
+async def test_a_directory_is_served_from_or_refused_whatever_its_name(tmp_path: Path) -> None:
+    directory = tmp_path / 'it\'s a "$x" ~ %41 é'
+    check_directory(directory)
+    async with running_edge(directory) as (edge, _):
+        internal = Internal(directory / "data", edge, task_queue="q", allow_private_addresses=True)
+        url = (await internal.publish_build(ANY_REQUEST, release(internal, SITE))).deployment_url or ""
+        assert (await get(edge, url, "about")).text == "about"
+    for bad in ("a*", "a?", "[a]", "a]", "{a}", "a\\b", "a\nb"):
+        with pytest.raises(DeploymentError, match="accepted is a path without"):
+            check_directory(tmp_path / bad / "data")
