@@ -151,7 +151,8 @@ def _fingerprint(claims: Mapping[str, Any]) -> str:
     """Names the token in the audit: by its own id where the issuer gives one, else by whom it is about."""
     kind = "jti" if isinstance(claims.get("jti"), str) else "sub"
     told = "\0".join([claims["iss"], kind, claims[kind]])
-    return "oidc-" + hashlib.sha256(told.encode()).hexdigest()[:32]
+    # JSON can have half a character (a lone surrogate), which UTF-8 has not; the library lets it by.
+    return "oidc-" + hashlib.sha256(told.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def _is_address(url: str) -> bool:

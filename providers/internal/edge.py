@@ -119,12 +119,9 @@ def check_directory(path: Path) -> None:
     Raises:
         DeploymentError: invalid-request.
     """
-    found = _SPECIAL.search(str(path))
-    if found:
-        message = (
-            f"the edge cannot serve from {str(path)!r}; accepted is a path without {_SHOWN} and control characters"
-        )
-        raise DeploymentError(ErrorCode.INVALID_REQUEST, message)
+    if _SPECIAL.search(str(path)):
+        accepted = f"accepted is a path without control characters and without {_SHOWN}"
+        raise DeploymentError(ErrorCode.INVALID_REQUEST, f"the edge cannot serve from {str(path)!r}; {accepted}")
 
 
 def base_config(edge_address: str, admin_address: str, releases: Path) -> _Json:

@@ -102,6 +102,18 @@ async def test_a_token_that_is_not_valid_is_told_why(api: Api, issuer: Issuer) -
     assert "with a token that is valid" in await refused(api, huge, 401)
 
 
+@pytest.mark.usefixtures("site")
+async def test_text_that_is_none_in_a_claim_is_no_bug_of_ours(api: Api, issuer: Issuer) -> None:
+    for odd in ("\ud800", "a\x00b"):
+        for claim in ("jti", "sub", "actor", "repository", "more"):
+            token = issuer.token(**{**REPOSITORY, claim: odd})
+            answer = await api("POST", "/v1/deployments", {**TRIGGER, "force": True}, token=token)
+            assert answer.status_code == (202 if claim in {"jti", "sub", "more"} else 403), claim
+        subject = issuer.token(sub=odd, groups=["approvers"], email=odd)
+        assert (await api("GET", "/v1/projects", token=subject)).status_code == 403
+    assert (await api("GET", "/v1/audit?projectId=site")).status_code == 200
+
+
 async def test_an_issuer_that_is_away_is_waited_for_and_our_own_tokens_go_on(api: Api, issuer: Issuer) -> None:
     await issuer.stop()
     answer = await api("GET", "/v1/projects", token=issuer.token(**REPOSITORY))

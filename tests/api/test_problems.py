@@ -54,6 +54,62 @@ async def test_a_bad_body_is_refused_by_its_cause(api: Api, body: bytes, headers
     assert answer.headers["Content-Type"] == "application/problem+json"
 
 
+NUL_AND_HALVES = {"NUL": b"\\u0000", "half": b"\\ud800", "pair in disorder": b"\\udc00\\ud800"}
+TEXTS = {
+    "project": ("POST", "/v1/projects", b'{"id": "x", "name": "%s"}'),
+    "settings": ("POST", "/v1/projects", b'{"id": "x", "provider": "custom", "providerSettings": {"%s": "%s"}}'),
+    "variable": ("PATCH", "/v1/projects/site", b'{"configuration": {"environmentVariables": {"A": "%s"}}}'),
+    "variable's name": ("PATCH", "/v1/projects/site", b'{"configuration": {"environmentVariables": {"%s": ""}}}'),
+    "secret": ("PATCH", "/v1/projects/site", b'{"configuration": {"secrets": {"A": "%s"}}}'),
+    "environment": ("POST", "/v1/projects/site/environments", b'{"name": "%s"}'),
+    "ref": ("POST", "/v1/deployments", b'{"projectId": "site", "sourceRef": "a%s"}'),
+    "message": ("POST", "/v1/deployments", b'{"projectId": "site", "sourceRef": "main", "message": "%s"}'),
+    "breakGlass": ("POST", "/v1/deployments", b'{"projectId": "site", "sourceRef": "main", "breakGlass": "%s"}'),
+    "retry": ("POST", "/v1/deployments/{id}/retry", b'{"message": "%s"}'),
+    "rollback": ("POST", "/v1/deployments/{id}/rollback", b'{"message": "%s"}'),
+    "comment": ("POST", "/v1/deployments/{id}/reject", b'{"comment": "%s"}'),
+    "token": ("POST", "/v1/tokens", b'{"subject": "%s", "scopes": ["read"], "projects": ["*"]}'),
+}
+
+
+@pytest.mark.usefixtures("site")
+async def test_text_that_the_database_has_not_is_refused_everywhere(api: Api) -> None:
+    made = await api.make("/v1/deployments", {"projectId": "site", "sourceRef": "main"})
+    carried = {"Authorization": f"Bearer {FIRST_TOKEN}", "Content-Type": "application/json"}
+    for where, (method, path, body) in TEXTS.items():
+        for odd, text in NUL_AND_HALVES.items():
+            sent, address = body.replace(b"%s", text), path.replace("{id}", made["id"])
+            answer = await api.client.request(method, address, content=sent, headers=carried)
+            told = (answer.status_code, answer.json()["code"])
+            assert told == (422 if odd == "NUL" else 400, "deployment/invalid-request"), (where, odd)
+
+
+@pytest.mark.parametrize("odd", ["%00", "%ed%a0%80", "%ff"])
+@pytest.mark.usefixtures("site")
+async def test_text_that_the_database_has_not_is_no_bug_in_addresses_and_headers(api: Api, odd: str) -> None:
+    for path in (
+        f"/v1/projects/a{odd}",
+        f"/v1/deployments/{odd}",
+        f"/v1/projects/site/deployments?sourceRef={odd}",
+        f"/v1/projects/site/deployments?triggeredBy={odd}",
+        f"/v1/projects/site/deployments?environmentId={odd}&cursor={odd}",
+        f"/v1/projects/site/logs?q={odd}",
+        f"/v1/audit?actor={odd}&action={odd}&target={odd}",
+        f"/v1/webhooks?sender={odd}",
+    ):
+        assert (await api("GET", path)).status_code < 500, path
+    raw = [(b"Authorization", f"Bearer {FIRST_TOKEN}".encode()), (b"Content-Type", b"application/json")]
+    for name in (b"Idempotency-Key", b"If-Match", b"X-Request-Id", b"traceparent", b"Last-Event-ID"):
+        answer = await api.client.post(
+            "/v1/deployments",
+            content=b'{"projectId": "site", "sourceRef": "main", "force": true}',
+            headers=[*raw, (name, b"a\xed\xa0\x80\xff")],
+        )
+        assert answer.status_code < 500, name
+    raw = [(b"Authorization", b"Bearer \xed\xa0\x80")]
+    assert (await api.client.get("/v1/projects", headers=raw)).status_code == 401
+
+
 async def test_each_bad_field_is_named_by_a_pointer(api: Api) -> None:
     body = {**PROJECT, "bogus": 1, "configuration": {"outputDirectory": "a/../..", "environmentVariables": {"1": "x"}}}
     problem = (await api("POST", "/v1/projects", body)).json()
