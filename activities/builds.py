@@ -21,6 +21,7 @@ from activities.steps import BuildOutcome, BuildStep, RestoreBuild, StartBuild
 from domain.build import Build, BuildRequest
 from domain.descent import Descent
 from domain.errors import DeploymentError, ErrorCode
+from domain.fence import Overtaken
 from domain.health import HealthCheck
 from domain.log import LogLevel, LogLine
 from domain.result import BuildReport, Failure
@@ -77,7 +78,9 @@ class BuildActivities:
     @failing_plainly
     async def start_build(self, step: StartBuild) -> Build:
         """Asks the provider for the build of this deployment; the one that is there counts."""
-        await self._progress.reach(step.deployment_id, Status.INITIALIZING)
+        deployment = await self._progress.reach(step.deployment_id, Status.INITIALIZING)
+        if deployment.cancel_requested_at is not None:  # which the workflow has not heard yet
+            raise Overtaken(f"deployment {deployment.id} is to be canceled")
         request = await self._request_of(step.deployment_id, step.build_timeout_seconds)
         async with (
             self._waiting(step.deployment_id),

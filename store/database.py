@@ -26,6 +26,7 @@ CHANNEL = "headway"
 _MIGRATION_LOCK = 4_839_201_177  # any number that nobody else in this database locks
 _RETRY_AFTER_SECONDS = 2
 _PAUSE_SECONDS = 0.2
+_AWAY_SECONDS = 1.0
 _AWAY = (
     psycopg.OperationalError,
     psycopg.InterfaceError,
@@ -48,14 +49,18 @@ class Database:
         url: str,
         pool_size: int = 10,
         patience_seconds: float | None = None,
-        queue_seconds: float = 10,
+        queue_seconds: float = 8,
         idle_seconds: float = 15,
     ) -> None:
         """`patience_seconds` is what a piece of work may take until the database is taken for away; None: any time.
-        `queue_seconds` is how long a connection that is free is waited for. `idle_seconds` is how long a process that
+        `queue_seconds` is how long a connection that is free is waited for; a second, once nobody has had one for so
+        long. `idle_seconds` is how long a process that
         has stopped in the middle of a transaction keeps others from the rows that it has locked.
         """
         self.url = url
+        self._queue_seconds = queue_seconds
+        self._given_at = time.monotonic()
+        self._away = False
         self._patience = patience_seconds
         self._idle_milliseconds = int(idle_seconds * 1000)
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
@@ -107,7 +112,7 @@ class Database:
         """
         try:
             async with asyncio.timeout(None if patient else self._patience) as limit:
-                async with self._pool.connection() as connection:
+                async with self._given() as connection:
                     try:
                         yield connection
                     except ReadOnlySqlTransaction:
@@ -125,6 +130,17 @@ class Database:
         except TimeoutError as error:
             if limit.expired():
                 raise unavailable(error) from error
+            raise
+
+    @asynccontextmanager
+    async def _given(self) -> AsyncIterator[Connection]:
+        """One of the pool's. A database that is away is not waited for by everybody as long as a busy one is."""
+        try:
+            async with self._pool.connection(_AWAY_SECONDS if self._away else None) as connection:
+                self._away, self._given_at = False, time.monotonic()
+                yield connection
+        except PoolTimeout:
+            self._away = time.monotonic() - self._given_at > self._queue_seconds
             raise
 
     @asynccontextmanager

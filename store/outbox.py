@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from domain.audit import SYSTEM
 from domain.deployment import Deployment
+from domain.states import ACTIVE
 from domain.webhook import News
 from store.database import Database, Row
 from store.rows import deployment_of
@@ -14,6 +15,9 @@ from store.rows import deployment_of
 _SETTLED = "interval '1 second'"
 """The API delivers at once after its commit; what is older than this it could not deliver. What the service has made
 itself nobody else delivers."""
+
+_TOLD = "interval '1 minute'"
+"""A cancel that is told again moves nothing: Temporal keeps the first."""
 
 _PAUSE = "make_interval(secs => 5 + signals / 20)"
 """Between two signals to one workflow. In a day it gets some 1,800, which is 7,000 events: a history takes 51,200."""
@@ -39,13 +43,15 @@ class Outbox:
         return [deployment for row in rows if (deployment := _readable(row)) is not None]
 
     async def not_canceled(self, without: Collection[str] = (), limit: int = 100) -> list[str]:
-        """Ids of deployments that are to be canceled and whose workflow was not told."""
+        """Ids of deployments that are to be canceled and whose workflow was not told, or not lately: what Temporal was
+        told right before its host lost power it may have forgotten."""
         rows = await self._database.fetch_all(
-            "select id from deployments where cancel_requested_at is not null and cancel_delivered_at is null"
+            "select id from deployments where cancel_requested_at is not null and status = any(%(active)s)"
+            f" and (cancel_delivered_at is null or cancel_delivered_at < now() - {_TOLD})"
             " and (status <> 'created' or workflow_started_at is not null)"
             f" and cancel_requested_at < now() - {_SETTLED} and id <> all(%(without)s::uuid[])"
             " order by created_at limit %(limit)s",
-            {"limit": limit, "without": list(without)},
+            {"limit": limit, "without": list(without), "active": sorted(ACTIVE)},
         )
         return [str(row["id"]) for row in rows]
 

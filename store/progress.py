@@ -249,10 +249,10 @@ async def _enter(connection: Connection, row: Row, status: Status, **columns: An
 
 
 def _as_was_asked(row: Row, ending: Ending) -> Ending:
-    """A cancel that was acknowledged counts, whatever went wrong before the workflow heard of it. Not where it may be
-    live: then it says what is wrong there."""
+    """A cancel that was acknowledged counts, whatever came before the workflow heard of it. Not where it may be live:
+    then it says what is wrong there, or that it is."""
     asked = row["cancel_requested_at"] is not None and row["publication"] is None
-    if not asked or ending.status not in {Status.FAILED, Status.TIMEOUT}:
+    if not asked or row["deployment_url"] is not None or ending.status is Status.CANCELED:
         return ending
     failure = ending.failure or Failure(code=ErrorCode.CANCELED, message=f"it had ended as {ending.status}")
     message = f"canceled on request; before it was: {failure.message}"

@@ -361,6 +361,14 @@ async def test_a_build_that_was_not_heard_of_is_found_and_written_down(bench: Be
     assert found.build_id == (await bench.now()).build_id == "b1"
 
 
+async def test_what_is_to_be_canceled_starts_no_build(bench: Bench) -> None:
+    """Its workflow has not heard of it yet."""
+    await bench.deployments.request_cancel(bench.deployment.id, "ada")
+    with pytest.raises(ApplicationError, match="is to be canceled"):
+        await bench.start()
+    assert bench.provider.asked == []
+
+
 async def test_a_provider_that_is_not_here_is_a_plain_refusal(bench: Bench) -> None:
     step = StartBuild(deployment_id=bench.deployment.id, provider="acme", build_timeout_seconds=60)
     with pytest.raises(ApplicationError, match="no provider 'acme'; it has scripted") as refused:

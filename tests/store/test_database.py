@@ -41,7 +41,7 @@ async def test_one_that_is_read_only_is_read_and_taken_for_away_by_writers(datab
 
 
 async def test_a_pool_that_is_in_use_is_waited_for_and_then_said_to_be_busy(database_url: str) -> None:
-    async with Database(database_url, pool_size=1) as database, database.connection():
+    async with Database(database_url, pool_size=1, queue_seconds=0.5) as database, database.connection():
         assert "PoolTimeout" in (await _refused(database, "select 1")).message
 
 

@@ -22,6 +22,7 @@ from store.outbox import Outbox
 from store.progress import ProgressStore
 from store.projects import ProjectStore
 from store.seal import Sealer
+from tests.servers import eventually
 
 CANCELED = Ending(status=Status.CANCELED, failure=Failure(code=ErrorCode.CANCELED, message="canceled on request"))
 DONE = Ending(status=Status.SUCCEEDED)
@@ -164,6 +165,26 @@ async def test_whose_turn_has_come_is_told_until_it_was_delivered(queue: Lane) -
     assert await outbox.not_woken() == [second.id]
     await outbox.mark_woken(second.id)
     assert await outbox.not_woken() == []
+
+
+async def test_a_cancel_is_told_until_it_has_ended(queue: Lane) -> None:
+    outbox = Outbox(queue.database)
+    first = await queue.trigger()
+    await outbox.mark_started(first.id)
+    await queue.deployments.request_cancel(first.id, "ada")
+
+    async def told() -> bool:
+        return await outbox.not_canceled() == [first.id]
+
+    await eventually(told)
+    await outbox.mark_canceled(first.id)
+    assert await outbox.not_canceled() == []
+    long_ago = "update deployments set cancel_delivered_at = now() - interval '61 seconds' returning id"
+    await queue.database.fetch_all(long_ago)
+    assert await outbox.not_canceled() == [first.id]
+    await queue.end(first.id)
+    await queue.database.fetch_all(long_ago)
+    assert await outbox.not_canceled() == []
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -61,6 +61,16 @@ async def test_a_cancel_that_was_acknowledged_counts_before_what_goes_wrong_then
     )
 
 
+async def test_a_cancel_that_was_acknowledged_counts_before_a_success_that_published_nothing(
+    deployments: DeploymentStore, progress: ProgressStore, shop: Project
+) -> None:
+    deployment = await accepted(deployments)
+    await progress.reach(deployment.id, Status.BUILDING)
+    await deployments.request_cancel(deployment.id, "ada")
+    done = await progress.finish(deployment.id, Ending(status=Status.SUCCEEDED))
+    assert (done.status, done.error and done.error.code) == (Status.CANCELED, ErrorCode.CANCELED)
+
+
 async def test_an_ending_brings_result_error_and_duration_together(
     deployments: DeploymentStore, progress: ProgressStore, shop: Project
 ) -> None:
