@@ -45,6 +45,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--scenario", choices=SCENARIOS)
     parser.add_argument("--seconds", type=float, default=120.0, help="of a scenario's absence")
     parser.add_argument("--minutes", type=float, default=10.0, help="of the soak")
+    parser.add_argument("--pause-seconds", type=float, default=0.0, help="of each client of the soak, between two")
     parser.add_argument("--away-seconds", type=float, default=AWAY_SECONDS, help="how long a stop or a cut lasts")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     parser.add_argument("--report", type=Path, help="the document whose figures are replaced")
@@ -88,7 +89,8 @@ async def run(asked: argparse.Namespace, directory: Path) -> bool:
     async with target(directory) as stack, world(stack, directory) as around:
         if asked.scenario:
             run_one, number = SCENARIOS[asked.scenario]
-            wish = Wish(asked.deployments or number, asked.seconds, asked.minutes, random.Random(asked.seed))
+            chance = random.Random(asked.seed)
+            wish = Wish(asked.deployments or number, asked.seconds, asked.minutes, asked.pause_seconds, chance)
             told = await run_one(around, wish)
             text, problems = report.scenario(told), told.problems
             print(text)

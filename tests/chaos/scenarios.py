@@ -39,6 +39,7 @@ class Wish:
     number: int
     seconds: float
     minutes: float
+    pause_seconds: float
     chance: random.Random
 
 

@@ -40,7 +40,7 @@ async def soak(world: World, wish: Wish) -> Told:
     sampling = asyncio.create_task(_sample(world.target, samples))
     intents: list[Intent] = []
     try:
-        await asyncio.gather(*(_client(world, intents, until) for _ in range(AT_ONCE)))
+        await asyncio.gather(*(_client(world, intents, until, wish.pause_seconds) for _ in range(AT_ONCE)))
     finally:
         sampling.cancel()
         await asyncio.wait([sampling])
@@ -57,7 +57,7 @@ async def soak(world: World, wish: Wish) -> Told:
     return await ended(world, told, intents)
 
 
-async def _client(world: World, intents: list[Intent], until: float) -> None:
+async def _client(world: World, intents: list[Intent], until: float, pause_seconds: float) -> None:
     """One deployment after the other, each watched to its end."""
     for number in itertools.count():
         if number % OF_A_PROJECT == 0:
@@ -68,6 +68,7 @@ async def _client(world: World, intents: list[Intent], until: float) -> None:
         intents.append(intent)
         await world.clients.trigger(intent)
         await asyncio.gather(*world.clients.watch(intent))
+        await asyncio.sleep(pause_seconds)
         if time.monotonic() > until:
             return
 
