@@ -81,6 +81,7 @@ async def test_a_fuzzer_finds_no_failure_and_no_answer_outside_the_description(
     database_url: str, temporal: str
 ) -> None:
     async with served(database_url, temporal_address=temporal, trigger_limit=1000) as api:
+        await description(api)  # which is made when it is first asked for: the fuzzer waits 10 s for it
         process = await asyncio.create_subprocess_exec(
             str(SCHEMATHESIS),
             *("--config-file", str(CONFIGURATION)),

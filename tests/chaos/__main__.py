@@ -92,18 +92,21 @@ async def run(asked: argparse.Namespace, directory: Path) -> bool:
             chance = random.Random(asked.seed)
             wish = Wish(asked.deployments or number, asked.seconds, asked.minutes, asked.pause_seconds, chance)
             told = await run_one(around, wish)
-            text, problems = report.scenario(told), told.problems
-            print(text)
+            texts, well = {asked.scenario: report.scenario(told)}, not told.problems
+            print(texts[asked.scenario])
         else:
             planned = rounds(asked)
             for one in planned:
                 await one.run(around)
                 tell(one)
-            text, problems = report.matrix(planned), [problem for one in planned for problem in one.problems]
+            found = {kind: [one for one in planned if one.kind == kind] for kind in KINDS}
+            texts = {kind: report.faults(all_of_it) for kind, all_of_it in found.items() if all_of_it}
+            well = not any(one.problems for one in planned)
         if asked.report:
-            text = f"{await report.circumstances(stack, asked.seed)}\n\n{text}"
-            report.write(asked.report, asked.scenario or "matrix", text)
-    return not problems
+            known = await report.circumstances(stack, asked.seed)
+            for name, text in texts.items():
+                report.write(asked.report, name, f"{known}\n\n{text}")
+    return well
 
 
 def tell(one: Round) -> None:

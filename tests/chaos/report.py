@@ -17,15 +17,10 @@ from pathlib import Path
 from stack import executable
 from tests.chaos.round import GROUPS, PARTS, Round
 from tests.chaos.scenarios import Told
-from tests.chaos.target import KINDS, Target
+from tests.chaos.target import Target
 from tests.drawings import ROOT, table
 
 _BLOCK = "<!-- counted: {name} -->\n{text}\n<!-- end -->"
-_WORDS = {
-    "kill": "Killed (SIGKILL); the stack starts it again",
-    "stop": "Stopped (SIGSTOP) for {seconds:g} s, then continued",
-    "cut": "Cut off for {seconds:g} s: connections broken and refused",
-}
 
 
 def write(document: Path, name: str, text: str) -> None:
@@ -58,20 +53,15 @@ async def circumstances(target: Target, seed: int) -> str:
     )
 
 
-def matrix(rounds: Iterable[Round]) -> str:
-    """Faults and the deployments that they hit, by part and status; and what was not as it has to be."""
+def faults(rounds: Iterable[Round]) -> str:
+    """Faults of one kind and the deployments that they hit, by part and status; and what was not as it has to be."""
     rounds = list(rounds)
     everyone = sum(len(one.everyone) for one in rounds)
     hit = sum(sum(one.hit.values()) for one in rounds)
-    wrong = [f"{one.kind} {one.part}: {problem}" for one in rounds for problem in one.problems]
+    wrong = [f"{one.part}: {problem}" for one in rounds for problem in one.problems]
     head = f"{len(rounds)} faults hit {hit} deployments, of {everyone} that ran."
     told = f"**{len(wrong)} things were not as they have to be:**" if wrong else "**All was as it has to be.**"
-    parts = [head, "", told, *(f"- {line}" for line in wrong)]
-    for kind in KINDS:
-        found = [one for one in rounds if one.kind == kind]
-        if found:
-            parts += ["", f"### {_WORDS[kind].format(seconds=found[0].away_seconds)}", "", _table(found)]
-    return "\n".join(parts)
+    return "\n".join([head, "", told, *(f"- {line}" for line in wrong), "", _table(rounds)])
 
 
 def scenario(told: Told) -> str:

@@ -153,7 +153,14 @@ class Service:
         return self.temporal.get_workflow_handle(workflow_id(identity))
 
     async def terminate(self, identity: str) -> None:
+        """Returns once Temporal's list has heard of it, which is a little late."""
         await self.workflow(identity).terminate(reason="it hangs")
+        oversight = Oversight(self.temporal, self.control)
+
+        async def listed() -> bool:
+            return identity not in await oversight.all_open()
+
+        await eventually(listed)
 
     async def closes(self, identity: str) -> WorkflowExecutionDescription:
         async def closed() -> bool:
