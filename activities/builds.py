@@ -269,6 +269,8 @@ class BuildActivities:
         stored = pump.stored(lambda cursor: provider.follow_build(request, step.build, cursor))
         async with self._waiting(request.deployment_id), aclosing(stored) as told:
             async for news in told:
+                if activity.is_cancelled():  # also where somebody below took the cancel for done
+                    raise asyncio.CancelledError
                 if written != (written := (news.stage, news.repository, news.waiting)):
                     await self._write_down(request.deployment_id, news)
         return BuildOutcome(stage=news.stage, failure=news.failure)

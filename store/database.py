@@ -110,6 +110,8 @@ class Database:
             DeploymentError: unavailable, when the database is out of reach, full or read-only, or does not answer, or
                 when it has ended a transaction in which nothing happened for too long.
         """
+        task = asyncio.current_task()
+        asked = task.cancelling() if task else 0
         try:
             async with asyncio.timeout(None if patient else self._patience) as limit:
                 async with self._given() as connection:
@@ -131,6 +133,10 @@ class Database:
             if limit.expired():
                 raise unavailable(error) from error
             raise
+        # A cancel that comes together with what the pool or psycopg waits for is lost there (`asyncio.wait_for` before
+        # Python 3.12, `WaitingClient.wait`), and nobody cancels twice.
+        if task and task.cancelling() > asked:
+            raise asyncio.CancelledError
 
     @asynccontextmanager
     async def _given(self) -> AsyncIterator[Connection]:

@@ -45,6 +45,21 @@ async def test_a_pool_that_is_in_use_is_waited_for_and_then_said_to_be_busy(data
         assert "PoolTimeout" in (await _refused(database, "select 1")).message
 
 
+@pytest.mark.parametrize("turns", range(12))
+async def test_a_cancel_that_comes_with_the_connection_is_not_lost(database_url: str, turns: int) -> None:
+    async with Database(database_url, pool_size=1) as database:
+        async with database.connection():
+            waiting = asyncio.create_task(database.fetch_one("select 1"))
+            while not database._pool.get_stats().get("requests_waiting"):
+                await asyncio.sleep(0)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        in_time = waiting.cancel()
+        [outcome] = await asyncio.gather(waiting, return_exceptions=True)
+        assert isinstance(outcome, asyncio.CancelledError) or not in_time
+        assert await database.fetch_one("select 1 as one") == {"one": 1}
+
+
 async def test_a_connection_that_is_ended_is_replaced(database: Database) -> None:
     async with await psycopg.AsyncConnection.connect(database.url, autocommit=True) as operator:
         working = asyncio.create_task(_refused(database, "select pg_sleep(600)"))
