@@ -105,17 +105,26 @@ async def _kill_at_commit(world: World, batch: list[Intent], way: Literal["there
     async def all_held() -> bool:
         return commits.held >= len(batch)
 
+    counted = asyncio.Event()
+
+    async def not_yet(_connection: int, _way: Literal["there", "back"], _data: bytes) -> bool:
+        """The next API process is not to write what the clients ask again before it was counted."""
+        await counted.wait()
+        return True
+
     try:
         await eventually(all_held, 60)
         killing = asyncio.create_task(world.target.kill("api"))
         await asyncio.sleep(0)
-        door.watch = None
+        door.watch = not_yet
         commits.end()
         written = await _written(world, batch)
+        counted.set()
         await killing
     finally:
         door.watch = None
         commits.end()
+        counted.set()
     await asking
     return written
 
