@@ -1,4 +1,6 @@
-"""Writes what was counted into a document: each scenario has a block, from `<!-- counted: NAME -->` to `<!-- end -->`.
+"""Writes what was counted into a document: each kind of fault and each scenario has a block.
+
+It goes from `<!-- counted: NAME -->` to `<!-- end -->`.
 
 Rule: a figure stands beside the command that repeats it, and beside what it was taken on.
 """
